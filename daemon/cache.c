@@ -1,0 +1,543 @@
+// SPDX-License-Identifier: BSD-2-Clause
+/*
+ * rows is mapped writable only to write its constants; from then on the daemon
+ * reads it through a mapping made from a descriptor opened O_RDONLY, so that
+ * the kernel holds us to what design says and freezing finds no writable
+ * mapping of ours. Reserving the huge pages at the first mapping turns a lack
+ * of them into an error here instead of a SIGBUS later.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/memfd.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "daemon/cache.h"
+#include "daemon/hole.h"
+#include "daemon/log.h"
+#include "proto/barrier.h"
+
+#define INDEX_HUGE_FROM (UINT64_C(1) << 20)
+#define FAULT_IN_STEP	(UINT64_C(2) << 20)
+#define SEALS_SIZE	(F_SEAL_SHRINK | F_SEAL_GROW)
+
+static uint64_t last_cache_id;
+
+static int refuse(struct cache_error *why, int r, const char *what,
+		  uint64_t bytes)
+{
+	const char *out = "";
+
+	if (r == -EMFILE || r == -ENFILE)
+		out = "; the daemon is out of descriptors, raise LimitNOFILE";
+	else if (r == -ENOMEM || r == -ENOSPC)
+		out = "; free memory, or give --pool a smaller size";
+	snprintf(why->text, sizeof(why->text), "%s of %llu bytes: %s%s", what,
+		 (unsigned long long)bytes, strerror(-r), out);
+	return r == -ENOMEM ? -ENOSPC : r;
+}
+
+/* A memfd of @size bytes and a writable mapping of it. */
+static int segment_new(int *ret_fd, void **ret_map, const char *label,
+		       uint64_t size, bool huge, unsigned int seals)
+{
+	unsigned int flags = MFD_CLOEXEC | MFD_ALLOW_SEALING;
+	void *map;
+	int fd, r;
+
+	if (huge)
+		flags |= MFD_HUGETLB | MFD_HUGE_2MB;
+	fd = memfd_create(label, flags);
+	if (fd < 0)
+		return -errno;
+	if (fchmod(fd, 0600) || ftruncate(fd, size) ||
+	    fcntl(fd, F_ADD_SEALS, seals))
+		goto fail;
+	map = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+	if (map == MAP_FAILED)
+		goto fail;
+	madvise(map, size, MADV_DONTDUMP);
+	*ret_fd = fd;
+	*ret_map = map;
+	return 0;
+fail:
+	r = -errno;
+	close(fd);
+	return r;
+}
+
+/* Huge pages as configured; *huge says which it became. */
+static int segment_make(int *fd, void **map, const char *label, uint64_t bytes,
+			uint64_t *size, enum config_huge_pages mode, bool *huge,
+			unsigned int seals)
+{
+	int r = -ENOMEM;
+
+	if (mode != HUGE_PAGES_NEVER) {
+		*huge = true;
+		*size = layout_round(bytes, true);
+		r = segment_new(fd, map, label, *size, true, seals);
+	}
+	if (r && mode != HUGE_PAGES_REQUIRE && r != -EMFILE && r != -ENFILE) {
+		*huge = false;
+		*size = layout_round(bytes, false);
+		r = segment_new(fd, map, label, *size, false, seals);
+	}
+	return r;
+}
+
+static int reopen_read_only(int fd)
+{
+	char path[64];
+	int ro;
+
+	snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
+	ro = open(path, O_RDONLY | O_CLOEXEC);
+	return ro < 0 ? -errno : ro;
+}
+
+static int map_read_only(const void **ret, int rows_fd, uint64_t size)
+{
+	void *map;
+	int fd, r = 0;
+
+	fd = reopen_read_only(rows_fd);
+	if (fd < 0)
+		return fd;
+	map = mmap(NULL, size, PROT_READ, MAP_SHARED, fd, 0);
+	if (map == MAP_FAILED)
+		r = -errno;
+	close(fd);
+	if (r)
+		return r;
+	madvise(map, size, MADV_DONTDUMP);
+	*ret = map;
+	return 0;
+}
+
+/* The daemon's own mapping of rows, from a descriptor that cannot write. */
+static int rows_map(struct cache *cache)
+{
+	const void *map;
+	int r = map_read_only(&map, cache->rows_fd, cache->rows_size);
+
+	if (r)
+		return r;
+	cache->rows = map;
+	hole_watch(map, cache->rows_size, cache->huge, &cache->holed);
+	return 0;
+}
+
+static int index_make(struct cache *cache, uint64_t bytes,
+		      enum config_huge_pages mode, uint32_t *flags)
+{
+	bool huge = false;
+	void *map;
+	int r;
+
+	if (bytes < INDEX_HUGE_FROM)
+		mode = HUGE_PAGES_NEVER;
+	r = segment_make(&cache->index_fd, &map, "treekv-index", bytes,
+			 &cache->index_size, mode, &huge,
+			 SEALS_SIZE | F_SEAL_SEAL);
+	if (r)
+		return r;
+	cache->index = map;
+	if (huge)
+		*flags |= SHM_CACHE_INDEX_HUGE;
+	cache->index_ro_fd = reopen_read_only(cache->index_fd);
+	return cache->index_ro_fd < 0 ? cache->index_ro_fd : 0;
+}
+
+static uint32_t widest(const struct shm_index *index)
+{
+	const struct shm_layer *layers =
+		(const void *)((const char *)index + index->layers);
+	uint32_t slots = 0;
+
+	for (uint32_t l = 0; l < index->spec.layers; l++)
+		if (layers[l].slots > slots)
+			slots = layers[l].slots;
+	return slots;
+}
+
+static void format(struct cache *cache, struct shm_rows *rows,
+		   const struct shm_spec *spec, const struct shm_layer *layers,
+		   const struct layout *layout, uint32_t flags)
+{
+	struct shm_index *index = cache->index;
+	struct stat st = { 0 };
+
+	fstat(cache->rows_fd, &st);
+	index->index_size = cache->index_size;
+	index->rows_size = cache->rows_size;
+	index->flags = flags;
+	index->created = time(NULL);
+	index->last_used = index->created;
+	index->mode = 0600;
+	memcpy(index->name, cache->name, sizeof(index->name));
+	rows->rows_size = cache->rows_size;
+	compact_format(index, rows, spec, layers, layout, st.st_ino);
+	cache->slots = widest(index);
+	shm_store_relaxed(&index->armed, 1);
+}
+
+static void compaction_init(struct cache *cache)
+{
+	cache->compaction = (struct compaction){
+		.index = cache->index,
+		.rows = cache->rows,
+		.policy = policy_by_id(cache->index->spec.policy),
+	};
+}
+
+int cache_new(struct cache **ret, const char *name, struct shm_spec *spec,
+	      const uint32_t *budgets, enum config_huge_pages huge,
+	      struct cache_error *why)
+{
+	struct cache *cache = calloc(1, sizeof(*cache));
+	struct shm_layer *layers = calloc(spec->layers, sizeof(*layers));
+	struct layout layout;
+	uint32_t flags = 0;
+	void *rows;
+	int r = -ENOMEM;
+
+	if (!cache || !layers) {
+		snprintf(why->text, sizeof(why->text), "out of memory");
+		goto out;
+	}
+	cache->rows_fd = cache->index_fd = cache->index_ro_fd = -1;
+	snprintf(cache->name, sizeof(cache->name), "%s", name);
+	layout_init(&layout, layers, spec, budgets, NULL);
+	r = index_make(cache, layout.index_size, huge, &flags);
+	if (r) {
+		r = refuse(why, r, "the index", layout.index_size);
+		goto out;
+	}
+	r = segment_make(&cache->rows_fd, &rows, "treekv-rows",
+			 layout.rows_size, &cache->rows_size, huge,
+			 &cache->huge, SEALS_SIZE);
+	if (r) {
+		r = refuse(why, r,
+			   huge == HUGE_PAGES_REQUIRE ?
+				   "rows in huge pages (--huge-pages require; "
+				   "see sysctl vm.nr_hugepages)" :
+				   "rows",
+			   layout.rows_size);
+		goto out;
+	}
+	if (!cache->huge && huge != HUGE_PAGES_NEVER)
+		log_warning("no huge pages",
+			    "name=%s bytes=%llu way_out=\"sysctl "
+			    "vm.nr_hugepages\"",
+			    name, (unsigned long long)cache->rows_size);
+	cache->id = ++last_cache_id;
+	cache->index->cache_id = cache->id;
+	((struct shm_rows *)rows)->cache_id = cache->id;
+	if (cache->huge)
+		flags |= SHM_CACHE_HUGE;
+	format(cache, rows, spec, layers, &layout, flags);
+	munmap(rows, cache->rows_size);
+	r = rows_map(cache);
+	if (r) {
+		r = refuse(why, r, "mapping rows", layout.rows_size);
+		goto out;
+	}
+	compaction_init(cache);
+	*ret = cache;
+	cache = NULL;
+out:
+	free(layers);
+	cache_free(cache);
+	return r;
+}
+
+/* Copied, then compared: the writer may be at it this moment. */
+static int check_rows(const struct cache *cache, const char **why)
+{
+	struct shm_rows rows;
+
+	memcpy(&rows, cache->rows, sizeof(rows));
+	*why = "its rows do not belong to its index";
+	if (rows.magic != SHM_ROWS_MAGIC || rows.version != SHM_VERSION ||
+	    rows.header_size != sizeof(rows) || rows.cache_id != cache->id ||
+	    rows.rows_size != cache->rows_size)
+		return -EBADMSG;
+	return 0;
+}
+
+static void adopt_fields(struct cache *cache, struct shm_index *index,
+			 const char *stored)
+{
+	cache->index_size = index->index_size;
+	cache->rows_size = index->rows_size;
+	cache->id = index->cache_id;
+	cache->uid = index->uid;
+	cache->gid = index->gid;
+	cache->huge = index->flags & SHM_CACHE_HUGE;
+	cache->ephemeral = index->flags & SHM_CACHE_EPHEMERAL;
+	cache->slots = widest(index);
+	memcpy(cache->name, index->name, sizeof(cache->name));
+	snprintf(cache->stored, sizeof(cache->stored), "%s", stored);
+	if (cache->id > last_cache_id)
+		last_cache_id = cache->id;
+}
+
+static void adopt_words(struct cache *cache)
+{
+	struct compaction *c = &cache->compaction;
+
+	compaction_init(cache);
+	c->fault = cache_check(cache);
+	shm_store_relaxed(&cache->index->waiting, 0);
+	shm_store_relaxed(&cache->index->armed, 1);
+	/* Pairs with the acquire in treekv_step_begin(): reconnect. */
+	shm_store_release(&cache->index->epoch, cache->index->epoch + 1);
+}
+
+int cache_inherit(struct cache **ret, struct shm_index *index, int index_fd,
+		  int rows_fd, const char *stored, const char **why)
+{
+	struct cache *cache = calloc(1, sizeof(*cache));
+	int r;
+
+	*why = "out of memory";
+	if (!cache)
+		return -ENOMEM;
+	adopt_fields(cache, index, stored);
+	cache->rows_fd = rows_fd;
+	cache->index_ro_fd = reopen_read_only(index_fd);
+	r = cache->index_ro_fd < 0 ? cache->index_ro_fd : rows_map(cache);
+	*why = "its rows cannot be mapped";
+	if (!r)
+		r = check_rows(cache, why);
+	if (r) {
+		cache->rows_fd = -1; /* the caller's still, as the index */
+		cache->index_fd = -1;
+		cache_free(cache);
+		return r;
+	}
+	cache->index = index;
+	cache->index_fd = index_fd;
+	madvise(index, cache->index_size, MADV_DONTDUMP);
+	cache->faulted_in = cache->rows_size;
+	adopt_words(cache);
+	*ret = cache;
+	return 0;
+}
+
+struct cache *cache_free(struct cache *cache)
+{
+	if (!cache)
+		return NULL;
+	if (cache->rows) {
+		hole_unwatch(cache->rows);
+		munmap((void *)(uintptr_t)cache->rows, cache->rows_size);
+	}
+	if (cache->index)
+		munmap(cache->index, cache->index_size);
+	if (cache->rows_fd >= 0)
+		close(cache->rows_fd);
+	if (cache->index_fd >= 0)
+		close(cache->index_fd);
+	if (cache->index_ro_fd >= 0)
+		close(cache->index_ro_fd);
+	free(cache->persist);
+	free(cache);
+	return NULL;
+}
+
+int cache_rows_new(struct cache_rows *ret, struct cache *cache,
+		   struct cache_error *why)
+{
+	enum config_huge_pages mode = cache->huge ? HUGE_PAGES_REQUIRE :
+						    HUGE_PAGES_NEVER;
+	const void *map;
+	uint64_t size;
+	struct stat st;
+	void *writable;
+	bool huge;
+	int r;
+
+	*ret = (struct cache_rows){ .fd = -1 };
+	r = segment_make(&ret->fd, &writable, "treekv-rows", cache->rows_size,
+			 &size, mode, &huge, SEALS_SIZE);
+	if (!r) {
+		ret->writable = writable;
+		r = map_read_only(&map, ret->fd, cache->rows_size);
+	}
+	if (!r) {
+		ret->rows = map;
+		r = fstat(ret->fd, &st) ? -errno : 0;
+	}
+	if (r) {
+		r = refuse(why, r, "second rows", cache->rows_size);
+		cache_rows_free(ret, cache);
+		return r;
+	}
+	ret->inode = st.st_ino;
+	hole_watch(ret->rows, cache->rows_size, cache->huge, &cache->holed);
+	return 0;
+}
+
+void cache_rows_free(struct cache_rows *rows, const struct cache *cache)
+{
+	if (rows->writable)
+		munmap(rows->writable, cache->rows_size);
+	if (rows->rows) {
+		hole_unwatch(rows->rows);
+		munmap((void *)(uintptr_t)rows->rows, cache->rows_size);
+	}
+	if (rows->fd >= 0)
+		close(rows->fd);
+	*rows = (struct cache_rows){ .fd = -1 };
+}
+
+void cache_rows_swap(struct cache *cache, struct cache_rows *rows)
+{
+	struct cache_rows old = { .fd = cache->rows_fd, .rows = cache->rows };
+
+	if (rows->writable)
+		munmap(rows->writable, cache->rows_size);
+	cache->rows_fd = rows->fd;
+	__atomic_store_n(&cache->rows, rows->rows, __ATOMIC_RELEASE);
+	__atomic_store_n(&cache->holed, false, __ATOMIC_RELEASE);
+	*rows = old;
+}
+
+uint64_t cache_bytes_wanted(struct shm_spec *spec, const uint32_t *budgets,
+			    enum config_huge_pages huge)
+{
+	struct shm_layer *layers = calloc(spec->layers, sizeof(*layers));
+	struct layout layout;
+
+	if (!layers)
+		return UINT64_MAX;
+	layout_init(&layout, layers, spec, budgets, NULL);
+	free(layers);
+	return layout_round(layout.rows_size, huge != HUGE_PAGES_NEVER) +
+	       layout_round(layout.index_size,
+			    huge != HUGE_PAGES_NEVER &&
+				    layout.index_size >= INDEX_HUGE_FROM);
+}
+
+uint64_t cache_bytes(const struct cache *cache)
+{
+	return cache->rows_size + cache->index_size;
+}
+
+bool cache_fault_in(struct cache *cache)
+{
+	uint64_t left = cache->rows_size - cache->faulted_in;
+	uint64_t n = left < FAULT_IN_STEP ? left : FAULT_IN_STEP;
+
+	if (n && fallocate(cache->rows_fd, 0, cache->faulted_in, n)) {
+		log_warning("rows not made present",
+			    "name=%s at=%llu error=\"%s\"", cache->name,
+			    (unsigned long long)cache->faulted_in,
+			    strerror(errno));
+		return false;
+	}
+	cache->faulted_in += n;
+	return cache->faulted_in < cache->rows_size;
+}
+
+static const struct shm_buffer *newest(const struct cache *cache)
+{
+	uint64_t generation = shm_load_acquire(&cache->index->generation);
+
+	return (const void *)((const char *)cache->index +
+			      cache->index->buffer[generation & 1]);
+}
+
+const struct shm_level *cache_levels(const struct cache *cache)
+{
+	return (const void *)((const char *)newest(cache) +
+			      cache->index->level);
+}
+
+const uint32_t *cache_walks(const struct cache *cache, uint32_t layer)
+{
+	const uint32_t *walk = (const void *)((const char *)newest(cache) +
+					      cache->index->walk);
+
+	return walk + (size_t)layer * cache->index->spec.kv_heads;
+}
+
+const void *cache_order(const struct cache *cache, uint32_t layer,
+			uint32_t head)
+{
+	const struct shm_layer *at = (const void *)((const char *)cache->index +
+						    cache->index->layers);
+
+	return (const char *)newest(cache) + at[layer].order +
+	       head * at[layer].order_stride;
+}
+
+/* Of one buffer, which its worker may be rewriting by now. */
+static void look_once(const struct cache *cache,
+		      const struct shm_buffer *buffer, struct cache_look *ret)
+{
+	const struct shm_level *level =
+		(const void *)((const char *)buffer + cache->index->level);
+	uint64_t since;
+
+	*ret = (struct cache_look){
+		.tail = shm_commit_tail(shm_load_acquire(&cache->rows->commit)),
+		.generation = shm_load_relaxed(&buffer->generation),
+		.base_tail = shm_load_relaxed(&buffer->base_tail),
+		.free = shm_load_relaxed(&buffer->free),
+	};
+	since = ret->tail > ret->base_tail ? ret->tail - ret->base_tail : 0;
+	since = since < ret->free ? since : ret->free;
+	for (uint32_t l = 0; l < cache->index->spec.layers; l++) {
+		uint32_t n_live = shm_load32_relaxed(&level[l].n_live);
+
+		if (n_live + since > ret->held)
+			ret->held = n_live + (uint32_t)since;
+		if (level[l].capacity > ret->capacity)
+			ret->capacity = level[l].capacity;
+	}
+}
+
+void cache_look(const struct cache *cache, struct cache_look *ret)
+{
+	const struct shm_buffer *buffer;
+
+	do {
+		buffer = newest(cache);
+		look_once(cache, buffer, ret);
+		shm_load_barrier();
+	} while (buffer != newest(cache));
+}
+
+uint64_t cache_stalls(const struct cache *cache)
+{
+	uint64_t stalls = shm_load_relaxed(&cache->rows->stalls);
+	uint64_t tail = shm_commit_tail(shm_load_relaxed(&cache->rows->commit));
+
+	tail = tail < SHM_TAIL_MAX ? tail : 0;
+	return stalls <= tail ? stalls : tail;
+}
+
+enum compact_fault cache_fault(const struct cache *cache)
+{
+	return shm_load_relaxed(&cache->index->quarantined);
+}
+
+enum compact_fault cache_check(struct cache *cache)
+{
+	enum compact_fault fault = cache_fault(cache);
+
+	if (fault)
+		return fault;
+	fault = compact_check(cache->index, cache->rows);
+	if (fault)
+		shm_store_release(&cache->index->quarantined, fault);
+	return fault;
+}

@@ -1,0 +1,154 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * One cache as the daemon has it: two memfds, their mappings, whose it is, and
+ * the compaction that its worker runs. Made, shown and freed on the control
+ * thread; what is marked so belongs to the worker.
+ */
+#ifndef TREEKVD_CACHE_H
+#define TREEKVD_CACHE_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "daemon/compact.h"
+#include "daemon/config.h"
+#include "daemon/service.h"
+#include "daemon/worker.h"
+#include "proto/layout.h"
+#include "proto/shm.h"
+
+struct lease;
+
+struct cache {
+	uint64_t id;
+	char name[SHM_NAME_MAX + 1];
+	uid_t uid;
+	gid_t gid;
+	bool ephemeral;
+	bool huge;
+	char stored[SERVICE_NAME_MAX + 1]; /* in the manager's store, or "" */
+	bool named; /* found by its name; false: dropped, or being freed */
+	int rows_fd;
+	int index_fd;
+	int index_ro_fd; /* what others get */
+	uint64_t rows_size;
+	uint64_t index_size;
+	struct shm_index *index;
+	const struct shm_rows *rows;
+	struct lease *lease; /* NULL: nobody writes */
+	struct worker *worker;
+	struct cache *next; /* in the store, by age */
+	struct cache *prev;
+	struct cache *chain; /* in its hash bucket */
+	struct worker_job give;
+	struct worker_job take_back;
+	bool pending; /* made, but not yet safe in the manager's store */
+	bool leaving; /* take_back is under way */
+	uint32_t ending; /* leases that are over but not yet freed */
+	struct persist *persist; /* its snapshots; NULL: never asked about */
+
+	/* The worker's. */
+	struct compaction compaction;
+	bool ready; /* in the worker's list */
+	bool running; /* compact_begin() said true */
+	uint32_t holds; /* nothing is published: its rows are being read */
+	bool holed; /* set by the SIGBUS handler */
+	uint64_t faulted_in; /* bytes of rows made present so far */
+	uint32_t slots; /* of the widest layer */
+};
+
+/* Why a cache could not be made. */
+struct cache_error {
+	char text[320];
+};
+
+/**
+ * cache_new - make the memfds of a cache, map and format them
+ * @spec: checked; its entry_size is set
+ * @budgets: spec->layers of them
+ *
+ * Return: 0; -ENOSPC no huge pages, or no memory; -EMFILE or -ENFILE no
+ * descriptors; -ENOMEM. @why has the text.
+ */
+int cache_new(struct cache **ret, const char *name, struct shm_spec *spec,
+	      const uint32_t *budgets, enum config_huge_pages huge,
+	      struct cache_error *why);
+
+/**
+ * cache_inherit - make a cache of what a predecessor left
+ * @index: a writable mapping, passed adopt_check(); the cache's on success
+ * @index_fd: the cache's on success, as @rows_fd
+ * @stored: the name under which the manager keeps them
+ * @why: on failure set to the reason
+ *
+ * Raises its epoch. A writer whose words are lies leaves it quarantined.
+ * Return: 0; -EBADMSG rows are not what the index says; a negative errno.
+ */
+int cache_inherit(struct cache **ret, struct shm_index *index, int index_fd,
+		  int rows_fd, const char *stored, const char **why);
+
+/* A second rows memfd of a cache, while its lease is being broken. */
+struct cache_rows {
+	int fd;
+	struct shm_rows *writable; /* NULL once it is full */
+	const struct shm_rows *rows;
+	uint64_t inode;
+};
+
+/**
+ * cache_rows_new - make empty rows of the size and kind that a cache has
+ *
+ * Return: 0, or as cache_new().
+ */
+int cache_rows_new(struct cache_rows *ret, struct cache *cache,
+		   struct cache_error *why);
+void cache_rows_free(struct cache_rows *rows, const struct cache *cache);
+
+/*
+ * On the cache's worker: they are the cache's from now on, and its old ones are
+ * in @rows, for cache_rows_free() on the control thread.
+ */
+void cache_rows_swap(struct cache *cache, struct cache_rows *rows);
+
+/* Takes NULL, returns it. No worker may know it any more. */
+struct cache *cache_free(struct cache *cache);
+
+/* What a cache of this spec will take, in pages of the better kind. */
+uint64_t cache_bytes_wanted(struct shm_spec *spec, const uint32_t *budgets,
+			    enum config_huge_pages huge);
+
+uint64_t cache_bytes(const struct cache *cache);
+
+/* Makes the next piece of rows present. Return: true while there is more. */
+bool cache_fault_in(struct cache *cache);
+
+/* A consistent look at the newest order's head; for list and inspect. */
+struct cache_look {
+	uint64_t tail;
+	uint64_t generation;
+	uint64_t base_tail;
+	uint64_t free;
+	uint32_t held; /* of the deepest layer */
+	uint32_t capacity;
+};
+void cache_look(const struct cache *cache, struct cache_look *ret);
+
+/* The levels and walks of the newest order. */
+const struct shm_level *cache_levels(const struct cache *cache);
+const uint32_t *cache_walks(const struct cache *cache, uint32_t layer);
+
+/* The writer's word, but a step stalls once at most. */
+uint64_t cache_stalls(const struct cache *cache);
+
+/* Entries of one head in the newest order. */
+const void *cache_order(const struct cache *cache, uint32_t layer,
+			uint32_t head);
+
+/* 0, or why the cache is quarantined. */
+enum compact_fault cache_fault(const struct cache *cache);
+
+/* The same, after a look at the writer's words; for a cache without a lease. */
+enum compact_fault cache_check(struct cache *cache);
+
+#endif /* TREEKVD_CACHE_H */

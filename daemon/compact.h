@@ -1,0 +1,112 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * The daemon's side of the order protocol, on the mappings of one cache: laying
+ * an index out, and compacting layer by layer into the spare buffer. Pure: who
+ * runs it, when, and who is woken afterwards is the worker's affair.
+ */
+#ifndef TREEKVD_COMPACT_H
+#define TREEKVD_COMPACT_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "daemon/order.h"
+#include "proto/layout.h"
+#include "proto/shm.h"
+
+/* What the other side's words are found to be at fault with. */
+enum compact_fault {
+	COMPACT_SOUND,
+	COMPACT_FAULT_COMMIT, /* the tail is outside of what fits */
+	COMPACT_FAULT_HEAD, /* head is behind the tail */
+	COMPACT_FAULT_SEEN, /* a generation that was never published */
+	COMPACT_FAULT_HOLE, /* pages of rows were punched out */
+};
+
+const char *compact_fault_text(enum compact_fault fault);
+
+struct compaction {
+	struct shm_index *index;
+	const struct shm_rows *rows;
+	const struct policy *policy;
+	const struct order_scratch *scratch;
+	uint64_t generation; /* the published one; the next is being made */
+	uint64_t tail; /* that the next one speaks of */
+	uint32_t layer; /* the next to do: this one's */
+	uint32_t head;
+	uint32_t evicted; /* of the deepest layer */
+	enum compact_fault fault;
+};
+
+/**
+ * compact_format - lay out an index and the constants of its rows
+ * @index: zeroed, layout.index_size bytes at least; name, ids, owner and flags
+ *	are the caller's, afterwards
+ * @rows: zeroed
+ * @spec: checked
+ * @rows_inode: recorded in the buffers
+ *
+ * Publishes generation 1: every slot free.
+ */
+void compact_format(struct shm_index *index, struct shm_rows *rows,
+		    const struct shm_spec *spec, const struct shm_layer *layers,
+		    const struct layout *layout, uint64_t rows_inode);
+
+/* Are the writer's words within the bounds of the newest order? */
+enum compact_fault compact_check(const struct shm_index *index,
+				 const struct shm_rows *rows);
+
+/**
+ * compact_resume - go on from a kept order instead of an empty one
+ * @index: formatted, in nobody's hands yet; in the buffer of @generation the
+ *	levels' n_live, the walks and the orders have been filled in
+ *
+ * Makes ranks and head of that buffer and publishes it. What was filled in is
+ * the caller's to check, but for entries that are no slots.
+ *
+ * Return: 0 or -EBADMSG.
+ */
+int compact_resume(struct shm_index *index, uint64_t generation,
+		   uint64_t base_tail);
+
+/**
+ * compact_begin - begin a compaction where one is due
+ * @c: index and rows set
+ *
+ * Return: true when some layer holds more than its budget and the spare buffer
+ * is free. False otherwise; c->fault then says whether the writer lied.
+ */
+bool compact_begin(struct compaction *c);
+
+/*
+ * Does up to @heads heads, and no more than what is left of the layer. Return:
+ * true while there are more. A lie stops it.
+ */
+bool compact_heads(struct compaction *c, uint32_t heads);
+
+/* Makes the finished spare buffer the order. */
+void compact_publish(struct compaction *c);
+
+/**
+ * compact_move - publish an order that speaks of other rows
+ * @c: no compaction is under way
+ * @rows: a sound copy of what the newest order and the commit name, in the same
+ *	slots; c->rows from now on
+ * @inode: of their memfd
+ *
+ * Does not wait for the writer to leave the spare buffer: he is locked out by
+ * the new inode, whatever he reads.
+ */
+void compact_move(struct compaction *c, const struct shm_rows *rows,
+		  uint64_t inode);
+
+/* Is the writer still on the generation before the published one? */
+bool compact_in_grace(const struct compaction *c);
+
+/* Steps the writer has left before it stalls; 0 for one that lies. */
+uint64_t compact_slack_left(const struct compaction *c);
+
+/* The writer has passed the mark from which it rings. */
+bool compact_due(const struct compaction *c);
+
+#endif /* TREEKVD_COMPACT_H */

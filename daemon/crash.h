@@ -1,0 +1,52 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * The fault build (-DTREEKV_FAULTS) kills itself at a point named by
+ * TREEKV_CRASH_AT=POINT[:N], the N-th time it comes there, by SIGKILL. So that
+ * the successor, which has the same environment, goes on, the file named by
+ * TREEKV_CRASH_FUSE must be there and is removed. In any other build the points
+ * are nothing. --print-crash-points lists the table.
+ */
+#ifndef TREEKVD_CRASH_H
+#define TREEKVD_CRASH_H
+
+#define CRASH_POINTS(POINT)                                         \
+	POINT(CREATE_MADE, "create-made") /* memfds, not listed */  \
+	POINT(CREATE_LISTED, "create-listed")                       \
+	POINT(CREATE_SENT, "create-sent") /* to the manager */      \
+	POINT(CREATE_KEPT, "create-kept") /* by it, not answered */ \
+	POINT(LEASE_BEGUN, "lease-begun") /* not recorded */        \
+	POINT(LEASE_RECORDED, "lease-recorded")                     \
+	POINT(LEASE_ANSWERED, "lease-answered")                     \
+	POINT(LEASE_ENDED, "lease-ended")                           \
+	POINT(COMPACT_BEGUN, "compact-begun")                       \
+	POINT(COMPACT_TURN, "compact-turn") /* between heads */     \
+	POINT(PUBLISH, "publish")                                   \
+	POINT(PUBLISHED, "published") /* nobody is woken */         \
+	POINT(REST, "rest") /* neither armed nor waiting yet */     \
+	POINT(DROP_MARKED, "drop-marked")                           \
+	POINT(DROP_UNNAMED, "drop-unnamed")                         \
+	POINT(DROP_FORGOTTEN, "drop-forgotten")                     \
+	POINT(BREAK_COPIED, "break-copied")                         \
+	POINT(BREAK_KEPT, "break-kept")                             \
+	POINT(BREAK_PUBLISHED, "break-published")                   \
+	POINT(SNAPSHOT_CUT, "snapshot-cut")                         \
+	POINT(SNAPSHOT_RENAMED, "snapshot-renamed")
+
+enum crash_point {
+#define CRASH_ENUM(id, name) CRASH_##id,
+	CRASH_POINTS(CRASH_ENUM)
+#undef CRASH_ENUM
+	CRASH_COUNT
+};
+
+#ifdef TREEKV_FAULTS
+void crash_at(enum crash_point point);
+void crash_print_points(void);
+#else
+static inline void crash_at(enum crash_point point)
+{
+	(void)point;
+}
+#endif
+
+#endif /* TREEKVD_CRASH_H */

@@ -1,0 +1,491 @@
+// SPDX-License-Identifier: BSD-2-Clause
+/*
+ * The socket file and who may come in. A lock on PATH.lock decides which daemon
+ * owns PATH: the kernel drops it when its holder dies, so a socket file whose
+ * lock is free is stale, whatever happened, and two daemons that start at once
+ * cannot both think so. The lock file itself stays: removing it would let a
+ * third daemon lock a new one while somebody waits on the old.
+ *
+ * Out of descriptors, accept(2) fails at once whether a peer waits or not, so a
+ * multishot accept would spin. We then poll for a peer, give up a reserved
+ * descriptor to take him in, and either find that there is room again or tell
+ * him so and close. Nothing runs while nobody comes.
+ */
+#define _GNU_SOURCE
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include "daemon/conn_impl.h"
+#include "daemon/log.h"
+
+#define SOCKET_MODE    0660
+#define DIRECTORY_MODE 0755
+#define RING_BYTES     (BUFFERS * sizeof(struct io_uring_buf))
+
+static const char full_text[] =
+	"treekvd is out of descriptors: raise its LimitNOFILE (ulimit -n), or "
+	"detach caches";
+
+__attribute__((format(printf, 3, 4))) static int
+refuse(const char **why, int error, const char *format, ...)
+{
+	static char text[512];
+	va_list args;
+
+	va_start(args, format);
+	vsnprintf(text, sizeof(text), format, args);
+	va_end(args);
+	*why = text;
+	return error;
+}
+
+static int address_init(struct sockaddr_un *address, const char *path,
+			const char **why)
+{
+	const size_t size = strlen(path);
+
+	if (size >= sizeof(address->sun_path))
+		return refuse(
+			why, -ENAMETOOLONG,
+			"the socket's path has %zu bytes, but %zu are the "
+			"most that the kernel takes; give a shorter one "
+			"(--socket): %s",
+			size, sizeof(address->sun_path) - 1, path);
+	memset(address, 0, sizeof(*address));
+	address->sun_family = AF_UNIX;
+	memcpy(address->sun_path, path, size);
+	return 0;
+}
+
+static int make_directory(const char *path, const char **why)
+{
+	const char *slash = strrchr(path, '/');
+	char *directory;
+	int r = 0;
+
+	if (!slash || slash == path)
+		return 0;
+	directory = strndup(path, (size_t)(slash - path));
+	if (!directory)
+		return refuse(why, -ENOMEM, "out of memory");
+	if (mkdir(directory, DIRECTORY_MODE) && errno != EEXIST)
+		r = refuse(why, -errno,
+			   "cannot make the socket's directory %s: %s; make it "
+			   "or give another path (--socket)",
+			   directory, strerror(errno));
+	free(directory);
+	return r;
+}
+
+/*
+ * A killed daemon's ring holds on to its socket until the kernel has taken the
+ * ring apart, a while after the process is gone: that is nobody.
+ *
+ * Return: who listens there; 0 nobody does; -1 somebody, who cannot be told.
+ */
+static pid_t who_listens(const struct sockaddr_un *address)
+{
+	struct ucred credentials = { .pid = -1 };
+	socklen_t size = sizeof(credentials);
+	pid_t ret = 0;
+	int fd;
+
+	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	if (fd < 0)
+		return 0;
+	if (!connect(fd, (const void *)address, sizeof(*address))) {
+		getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &credentials, &size);
+		ret = credentials.pid > 0 ? credentials.pid : -1;
+		if (ret > 0 && kill(ret, 0) && errno == ESRCH)
+			ret = 0;
+	} else if (errno == EAGAIN) {
+		ret = -1;
+	}
+	close(fd);
+	return ret;
+}
+
+static int refuse_second(const struct sockaddr_un *address, pid_t pid,
+			 const char **why)
+{
+	if (pid > 0)
+		return refuse(why, -EADDRINUSE,
+			      "another treekvd listens on %s (pid %d); stop it "
+			      "or give another path (--socket)",
+			      address->sun_path, (int)pid);
+	return refuse(why, -EADDRINUSE,
+		      "another treekvd listens or is about to listen on %s; "
+		      "stop it or give another path (--socket)",
+		      address->sun_path);
+}
+
+static int take_lock(int *ret, const struct sockaddr_un *address,
+		     const char **why)
+{
+	char path[sizeof(address->sun_path) + sizeof(".lock")];
+	int fd;
+	int r;
+
+	snprintf(path, sizeof(path), "%s.lock", address->sun_path);
+	fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+	if (fd < 0)
+		return refuse(why, -errno,
+			      "cannot open %s: %s; it keeps two daemons off "
+			      "one socket, so its directory must be writable",
+			      path, strerror(errno));
+	if (flock(fd, LOCK_EX | LOCK_NB)) {
+		r = errno == EWOULDBLOCK ?
+			    refuse_second(address, who_listens(address), why) :
+			    refuse(why, -errno, "cannot lock %s: %s", path,
+				   strerror(errno));
+		close(fd);
+		return r;
+	}
+	*ret = fd;
+	return 0;
+}
+
+/* Clears @address of a socket that nobody listens on. We hold the lock. */
+static int remove_stale(const struct sockaddr_un *address, const char **why)
+{
+	const char *path = address->sun_path;
+	struct stat stat;
+	pid_t pid;
+
+	if (lstat(path, &stat))
+		return 0; /* bind() has the better message for what is odd */
+	if (!S_ISSOCK(stat.st_mode))
+		return refuse(why, -EEXIST,
+			      "%s is there and is no socket; remove it or give "
+			      "another path (--socket)",
+			      path);
+	pid = who_listens(address);
+	if (pid)
+		return refuse_second(address, pid, why);
+	if (unlink(path) && errno != ENOENT)
+		return refuse(why, -errno,
+			      "cannot remove the stale socket %s: %s", path,
+			      strerror(errno));
+	return 0;
+}
+
+/* The mode is set before anybody can connect, and again past the umask. */
+static int bind_and_listen(int fd, const struct sockaddr_un *address,
+			   const char **why)
+{
+	const char *path = address->sun_path;
+
+	if (fchmod(fd, SOCKET_MODE) ||
+	    bind(fd, (const void *)address, sizeof(*address)))
+		return refuse(why, -errno, "cannot bind the socket %s: %s",
+			      path, strerror(errno));
+	if (chmod(path, SOCKET_MODE) || listen(fd, SOMAXCONN))
+		return refuse(why, -errno, "cannot listen on %s: %s", path,
+			      strerror(errno));
+	return 0;
+}
+
+static int socket_new(struct listener *listener, const char **why)
+{
+	struct sockaddr_un address;
+	int r;
+
+	r = address_init(&address, listener->path, why);
+	if (!r)
+		r = make_directory(listener->path, why);
+	if (!r)
+		r = take_lock(&listener->lock_fd, &address, why);
+	if (!r)
+		r = remove_stale(&address, why);
+	if (r)
+		return r;
+	listener->fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	if (listener->fd < 0)
+		return refuse(why, -errno, "cannot make a socket: %s",
+			      strerror(errno));
+	r = bind_and_listen(listener->fd, &address, why);
+	if (r) {
+		close(listener->fd);
+		listener->fd = -1;
+	}
+	return r;
+}
+
+static int buffers_new(struct listener *listener, const char **why)
+{
+	struct io_uring_buf_reg reg = { .ring_entries = BUFFERS,
+					.bgid = BUFFER_GROUP };
+	uint8_t *memory;
+	int r;
+
+	memory = mmap(NULL, RING_BYTES + BUFFERS * BUFFER_SIZE,
+		      PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1,
+		      0);
+	if (memory == MAP_FAILED)
+		return refuse(why, -ENOMEM, "no memory for receive buffers");
+	listener->ring = (void *)memory;
+	listener->buffers = memory + RING_BYTES;
+	reg.ring_addr = (uintptr_t)memory;
+	r = io_uring_register_buf_ring(&listener->loop->ring, &reg, 0);
+	if (r) {
+		munmap(memory, RING_BYTES + BUFFERS * BUFFER_SIZE);
+		listener->ring = NULL;
+		return refuse(why, r,
+			      "io_uring takes no receive buffers: %s (treekvd "
+			      "needs Linux 6.0 or newer)",
+			      strerror(-r));
+	}
+	io_uring_buf_ring_init(listener->ring);
+	for (unsigned short i = 0; i < BUFFERS; i++)
+		io_uring_buf_ring_add(
+			listener->ring,
+			listener->buffers + (size_t)i * BUFFER_SIZE,
+			BUFFER_SIZE, i, io_uring_buf_ring_mask(BUFFERS), i);
+	io_uring_buf_ring_advance(listener->ring, BUFFERS);
+	return 0;
+}
+
+static void buffers_free(struct listener *listener)
+{
+	if (!listener->ring)
+		return;
+	io_uring_unregister_buf_ring(&listener->loop->ring, BUFFER_GROUP);
+	munmap(listener->ring, RING_BYTES + BUFFERS * BUFFER_SIZE);
+}
+
+static int reserve_open(void)
+{
+	return open("/dev/null", O_RDONLY | O_CLOEXEC);
+}
+
+static void accept_arm(struct listener *listener)
+{
+	struct io_uring_sqe *sqe = loop_sqe(listener->loop, &listener->accept);
+
+	io_uring_prep_multishot_accept(sqe, listener->fd, NULL, NULL,
+				       SOCK_CLOEXEC);
+	listener->in_flight++;
+}
+
+static void wait_full(struct listener *listener)
+{
+	if (!listener->full)
+		log_warning("out of descriptors", "connections=%u todo=\"%s\"",
+			    listener->n_conns, full_text);
+	listener->full = true;
+	listener->in_flight++;
+	loop_poll_once(listener->loop, listener->fd, &listener->readable);
+}
+
+/* Nothing else helped: look again in a while. */
+static void wait_retry(struct listener *listener)
+{
+	static struct __kernel_timespec pause = { .tv_nsec = 100000000 };
+	struct io_uring_sqe *sqe = loop_sqe(listener->loop, &listener->retry);
+
+	io_uring_prep_timeout(sqe, &pause, 0, 0);
+	listener->in_flight++;
+}
+
+static bool is_exhausted(int error)
+{
+	return error == -EMFILE || error == -ENFILE || error == -ENOBUFS ||
+	       error == -ENOMEM;
+}
+
+/* Return: 0, or why @fd could not be taken in; it is closed then. */
+static int admit(struct listener *listener, int fd)
+{
+	int r = conn_new(listener, fd);
+
+	if (r) {
+		conn_turn_away(fd, r,
+			       r == -ENOMEM ? "treekvd is out of memory" :
+					      full_text);
+		close(fd);
+	}
+	return r;
+}
+
+static void accept_done(struct loop_op *op, int res, unsigned int flags)
+{
+	struct listener *listener = loop_entry(op, struct listener, accept);
+
+	if (res >= 0 && listener->closing)
+		close(res);
+	else if (res >= 0)
+		admit(listener, res);
+	if (flags & IORING_CQE_F_MORE)
+		return;
+	listener->in_flight--;
+	if (listener->closing)
+		return;
+	if (is_exhausted(res))
+		wait_full(listener);
+	else if (res >= 0 || res == -ECONNABORTED || res == -EINTR)
+		accept_arm(listener);
+	else
+		wait_retry(listener);
+}
+
+static void readable_done(struct loop_op *op, int res, unsigned int flags)
+{
+	struct listener *listener = loop_entry(op, struct listener, readable);
+	int fd;
+
+	(void)flags;
+	listener->in_flight--;
+	if (listener->closing)
+		return;
+	if (res < 0) { /* accept4() might wait */
+		wait_retry(listener);
+		return;
+	}
+	if (listener->reserve_fd >= 0)
+		close(listener->reserve_fd);
+	fd = accept4(listener->fd, NULL, NULL, SOCK_CLOEXEC);
+	listener->reserve_fd = reserve_open();
+	if (fd < 0) {
+		wait_retry(listener);
+	} else if (listener->reserve_fd >= 0 && !admit(listener, fd)) {
+		log_info("descriptors again", "connections=%u",
+			 listener->n_conns);
+		listener->full = false;
+		accept_arm(listener);
+	} else if (listener->reserve_fd >= 0) {
+		wait_full(listener);
+	} else {
+		conn_turn_away(fd, -EMFILE, full_text);
+		/* Closes it, and no other thread can take its number. */
+		listener->reserve_fd = dup3(listener->fd, fd, O_CLOEXEC);
+		wait_full(listener);
+	}
+}
+
+static void retry_done(struct loop_op *op, int res, unsigned int flags)
+{
+	struct listener *listener = loop_entry(op, struct listener, retry);
+
+	(void)res;
+	(void)flags;
+	listener->in_flight--;
+	if (!listener->closing)
+		accept_arm(listener);
+}
+
+/* What listener_new() made so far, in reverse. No operation is in flight. */
+static struct listener *release(struct listener *listener)
+{
+	if (listener->reserve_fd >= 0)
+		close(listener->reserve_fd);
+	if (listener->fd >= 0) {
+		if (!listener->kept)
+			unlink(listener->path);
+		close(listener->fd);
+	}
+	if (listener->lock_fd >= 0)
+		close(listener->lock_fd);
+	buffers_free(listener);
+	if (listener->arena.base)
+		arena_exit(&listener->arena);
+	free(listener->path);
+	free(listener);
+	return NULL;
+}
+
+static int listener_init(struct listener *listener, const char *path,
+			 int inherited, const char **why)
+{
+	int r;
+
+	r = arena_init(&listener->arena);
+	if (r)
+		return refuse(why, r, "no memory to unpack requests in");
+	listener->path = strdup(path);
+	if (!listener->path)
+		return refuse(why, -ENOMEM, "out of memory");
+	r = buffers_new(listener, why);
+	if (r)
+		return r;
+	listener->reserve_fd = reserve_open();
+	if (listener->reserve_fd < 0)
+		return refuse(why, -errno, "cannot open /dev/null: %s",
+			      strerror(errno));
+	if (inherited < 0)
+		return socket_new(listener, why);
+	listener->fd = inherited;
+	listener->kept = true;
+	return 0;
+}
+
+int listener_new(struct listener **ret, struct loop *loop, const char *path,
+		 int inherited, const struct conn_ops *ops, const char **why)
+{
+	struct listener *listener = calloc(1, sizeof(*listener));
+	int r;
+
+	if (!listener)
+		return refuse(why, -ENOMEM, "out of memory");
+	listener->loop = loop;
+	listener->ops = ops;
+	listener->fd = -1;
+	listener->lock_fd = -1;
+	listener->reserve_fd = -1;
+	listener->accept.done = accept_done;
+	listener->readable.done = readable_done;
+	listener->retry.done = retry_done;
+	LIST_INIT(&listener->conns);
+	r = listener_init(listener, path, inherited, why);
+	if (r) {
+		release(listener);
+		return r;
+	}
+	accept_arm(listener);
+	*ret = listener;
+	return 0;
+}
+
+int listener_fd(const struct listener *listener)
+{
+	return listener->fd;
+}
+
+void listener_keep(struct listener *listener)
+{
+	listener->kept = true;
+}
+
+struct listener *listener_free(struct listener *listener)
+{
+	struct conn *conn;
+
+	if (!listener)
+		return NULL;
+	listener->closing = true;
+	loop_cancel(listener->loop, &listener->accept);
+	loop_cancel(listener->loop, &listener->readable);
+	loop_cancel(listener->loop, &listener->retry);
+	LIST_FOREACH(conn, &listener->conns, link)
+	conn_cut(conn);
+	while (listener->in_flight || listener->n_conns) {
+		/* A broken ring may still write to what it was given: leak. */
+		if (loop_turn(listener->loop))
+			return NULL;
+	}
+	return release(listener);
+}
+
+uint32_t listener_connections(const struct listener *listener)
+{
+	return listener->n_conns;
+}

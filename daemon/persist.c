@@ -1,0 +1,462 @@
+// SPDX-License-Identifier: BSD-2-Clause
+/*
+ * One job a cache at a time, each on the worker that has the cache. Who asks
+ * for a snapshot while one is under way gets one that is taken afterwards: what
+ * he has committed by then is to be in it.
+ *
+ * A restored cache has a name from the start, so that nobody makes another of
+ * that name meanwhile, and is pending until its bytes have been checked and,
+ * where there is one, the service manager keeps it.
+ */
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "daemon/log.h"
+#include "daemon/persist_impl.h"
+#include "daemon/report.h"
+#include "daemon/spec.h"
+#include "proto/barrier.h"
+
+struct persist_module persist;
+
+void persist_outcome(struct outcome *out, uid_t uid, const char *name)
+{
+	*out = (struct outcome){ .uid = uid };
+	snprintf(out->name, sizeof(out->name), "%s", name);
+}
+
+uint64_t persist_commit(const struct cache *cache)
+{
+	return shm_load_relaxed(&cache->rows->commit);
+}
+
+struct persist *persist_of(struct cache *cache)
+{
+	if (!cache->persist) {
+		cache->persist = calloc(1, sizeof(*cache->persist));
+		if (cache->persist)
+			cache->persist->cache = cache;
+	}
+	return cache->persist;
+}
+
+bool persist_holds(const struct cache *cache)
+{
+	return cache->persist &&
+	       (cache->persist->job || cache->persist->barrier);
+}
+
+bool persist_is_loading(const struct cache *cache)
+{
+	return cache->persist && cache->persist->loading;
+}
+
+const char *persist_fault(void)
+{
+	return *persist.fault ? persist.fault : NULL;
+}
+
+/* ---- saving ---- */
+
+static void failed(struct persist *p, const struct snapshot_job *job)
+{
+	snprintf(p->fault, sizeof(p->fault), "%s", job->why.text);
+	if (job->error == -ECANCELED)
+		return;
+	snprintf(persist.fault, sizeof(persist.fault), "%s", job->why.text);
+	log_error(p->loading ? "restore failed" : "snapshot failed",
+		  "name=%s uid=%u error=%d text=\"%s\"", p->cache->name,
+		  p->cache->uid, job->error, job->why.text);
+}
+
+static void saved(struct persist *p, struct snapshot_job *job)
+{
+	const struct snapshot_header *header = &job->info->header;
+	struct cache *cache = p->cache;
+
+	p->saved = true;
+	p->commit = shm_commit_pack(header->tail, header->parity != 0);
+	p->taken = header->taken;
+	*p->fault = '\0';
+	treekvd.counters.snapshots++;
+	treekvd.counters.snapshot_bytes += header->file_size;
+	log_info("snapshot written",
+		 "name=%s uid=%u tail=%llu bytes=%llu us=%llu lost=%u "
+		 "direct=%d",
+		 cache->name, cache->uid, (unsigned long long)header->tail,
+		 (unsigned long long)header->file_size,
+		 (unsigned long long)job->ns / 1000, job->lost, job->direct);
+	disk_note(job->info);
+	job->info = NULL;
+	if (!cache->named) /* dropped while it was being written */
+		disk_remove(persist.root, cache->uid, cache->name);
+}
+
+static void outcome_of(struct outcome *out, const struct snapshot_job *job)
+{
+	persist_outcome(out, job->cache->uid, job->cache->name);
+	out->error = job->error;
+	snprintf(out->text, sizeof(out->text), "%s", job->why.text);
+	out->ns = job->ns;
+	if (!job->error) {
+		out->tail = job->info->header.tail;
+		out->bytes = job->info->header.file_size;
+	}
+}
+
+static void on_saved(struct worker_job *arrived)
+{
+	struct snapshot_job *job =
+		loop_entry(arrived, struct snapshot_job, task.job);
+	struct cache *cache = job->cache;
+	struct persist *p = cache->persist;
+	struct outcome out;
+	bool more;
+
+	outcome_of(&out, job);
+	if (job->error) {
+		treekvd.counters.snapshot_failures += job->error != -ECANCELED;
+		failed(p, job);
+	} else {
+		saved(p, job);
+	}
+	p->job = snapshot_job_free(job);
+	persist.jobs--;
+	more = persist_tell(cache, &out);
+	while (more) {
+		persist_outcome(&out, cache->uid, cache->name);
+		if (!persist_save(cache, &out))
+			break;
+		more = persist_tell(cache, &out);
+	}
+	control_leave(cache);
+}
+
+int persist_may_save(const struct cache *cache, struct outcome *out)
+{
+	if (cache_fault(cache)) {
+		out->error = -EUCLEAN;
+		snprintf(out->text, sizeof(out->text),
+			 "cache %s is quarantined: %s; no snapshot is taken of "
+			 "it",
+			 cache->name, compact_fault_text(cache_fault(cache)));
+	} else if (cache->ephemeral) {
+		out->error = -EINVAL;
+		snprintf(out->text, sizeof(out->text),
+			 "cache %s is ephemeral: it ends with its lease and is "
+			 "not kept; create it without that to keep it",
+			 cache->name);
+	} else if (cache->pending || !cache->named || persist.stopping) {
+		out->error = -EBUSY;
+		snprintf(out->text, sizeof(out->text),
+			 "cache %s is being made, restored or dropped, or the "
+			 "daemon is stopping; ask again later",
+			 cache->name);
+	}
+	return out->error;
+}
+
+int persist_save(struct cache *cache, struct outcome *out)
+{
+	struct persist *p = persist_of(cache);
+	struct snapshot_job *job;
+
+	if (persist_may_save(cache, out))
+		return out->error;
+	if (!p || snapshot_save(&job, cache, persist.root,
+				treekvd.config->snapshot_rate)) {
+		out->error = -ENOMEM;
+		snprintf(out->text, sizeof(out->text),
+			 "no memory for a snapshot of %s", cache->name);
+		return -ENOMEM;
+	}
+	if (persist.hurry)
+		job->rate = 0;
+	job->task.job.done = on_saved;
+	p->job = job;
+	persist.jobs++;
+	worker_run(cache, &job->task);
+	return 0;
+}
+
+/* ---- loading ---- */
+
+/* The last step: now it is a cache as any other. */
+static void loaded(struct cache *cache, struct outcome *out)
+{
+	struct persist *p = cache->persist;
+
+	p->loading = false;
+	persist.jobs--;
+	cache->pending = false;
+	if (out->error) {
+		persist_tell(cache, out);
+		control_drop(cache);
+		return;
+	}
+	treekvd.counters.restores++;
+	persist_tell(cache, out);
+	control_leave(cache);
+}
+
+static void on_kept(struct loop_op *op, int res, unsigned int flags)
+{
+	struct persist *p = loop_entry(op, struct persist, stored);
+	struct outcome out;
+
+	(void)res;
+	(void)flags;
+	close(p->barrier);
+	p->barrier = 0;
+	persist_outcome(&out, p->cache->uid, p->cache->name);
+	out.tail = shm_commit_tail(persist_commit(p->cache));
+	loaded(p->cache, &out);
+}
+
+/* The same that creating does: nobody gets it before it is kept. */
+static int keep(struct cache *cache)
+{
+	const int fds[] = { cache->rows_fd, cache->index_fd };
+	struct persist *p = cache->persist;
+	int r;
+
+	snprintf(cache->stored, sizeof(cache->stored), "%08llx",
+		 (unsigned long long)cache->id & 0xffffffff);
+	r = service_store(cache->stored, fds, 2);
+	if (r)
+		return r;
+	r = service_barrier();
+	if (r < 0)
+		return r;
+	p->barrier = r;
+	p->stored.done = on_kept;
+	loop_poll_once(&treekvd.loop, r, &p->stored);
+	return 0;
+}
+
+static void note_loaded(struct persist *p, struct snapshot_job *job)
+{
+	const struct snapshot_header *header = &job->info->header;
+
+	p->saved = true;
+	p->commit = persist_commit(p->cache);
+	p->taken = header->taken;
+	log_info("cache restored",
+		 "name=%s uid=%u cache=%llu tail=%llu bytes=%llu us=%llu "
+		 "direct=%d",
+		 p->cache->name, p->cache->uid,
+		 (unsigned long long)p->cache->id,
+		 (unsigned long long)header->tail,
+		 (unsigned long long)header->file_size,
+		 (unsigned long long)job->ns / 1000, job->direct);
+	disk_note(job->info);
+	job->info = NULL;
+}
+
+static void on_loaded(struct worker_job *arrived)
+{
+	struct snapshot_job *job =
+		loop_entry(arrived, struct snapshot_job, task.job);
+	struct cache *cache = job->cache;
+	struct persist *p = cache->persist;
+	struct outcome out;
+
+	outcome_of(&out, job);
+	if (job->error) {
+		treekvd.counters.restore_failures++;
+		failed(p, job);
+		if (job->error == -EBADMSG)
+			disk_damaged(cache->uid, cache->name, job->why.text);
+	} else {
+		note_loaded(p, job);
+	}
+	p->job = snapshot_job_free(job);
+	if (!out.error && treekvd.kept && cache->named) {
+		out.error = keep(cache);
+		if (!out.error)
+			return;
+		snprintf(out.text, sizeof(out.text),
+			 "cache %s: the service manager does not keep it: %s",
+			 cache->name, strerror(-out.error));
+	}
+	loaded(cache, &out);
+}
+
+int persist_compare(const struct cache *cache, const Treekv__Spec *spec,
+		    struct outcome *out)
+{
+	uint32_t budgets[SHM_LAYERS_MAX];
+	struct shm_spec asked;
+	char why[400];
+
+	if (!spec)
+		return 0;
+	out->error = spec_load(&asked, budgets, spec, why, sizeof(why));
+	if (!out->error)
+		out->error = spec_compare(cache->index, &asked, budgets, why,
+					  sizeof(why));
+	if (out->error)
+		snprintf(out->text, sizeof(out->text), "cache %.80s: %s",
+			 cache->name, why);
+	return out->error;
+}
+
+/* The memory of a cache, formatted for the spec of a file. */
+static int make(struct cache **ret, const struct snapshot_header *header,
+		const uint32_t *budgets, struct outcome *out)
+{
+	struct shm_spec spec = header->spec;
+	struct cache_error error = { .text = "" };
+	struct cache *cache;
+	int r;
+
+	r = control_room(&spec, budgets, error.text, sizeof(error.text));
+	if (!r)
+		r = cache_new(
+			&cache, header->name, &spec, budgets,
+			(enum config_huge_pages)treekvd.config->huge_pages,
+			&error);
+	if (r) {
+		out->error = r;
+		snprintf(out->text, sizeof(out->text), "cache %.80s: %s",
+			 header->name, error.text);
+		return r;
+	}
+	cache->uid = cache->index->uid = header->uid;
+	cache->gid = cache->index->gid = header->gid;
+	cache->pending = true;
+	shm_store_relaxed(&cache->index->epoch, 1);
+	*ret = cache;
+	return 0;
+}
+
+static int begin_load(struct cache *cache, struct snapshot_info *info)
+{
+	struct snapshot_job *job;
+
+	if (!persist_of(cache) ||
+	    snapshot_load(&job, cache, persist.root, info))
+		return -ENOMEM;
+	store_add(&treekvd.store, cache);
+	worker_give(control_least_loaded(), cache, &cache->give);
+	job->task.job.done = on_loaded;
+	cache->persist->job = job;
+	cache->persist->loading = true;
+	persist.jobs++;
+	worker_run(cache, &job->task);
+	return 0;
+}
+
+static int peek(struct snapshot_info **ret, uid_t uid, const char *name,
+		struct outcome *out)
+{
+	struct snapshot_error why;
+	int r;
+
+	persist_outcome(out, uid, name);
+	r = store_name_check(name);
+	if (r)
+		return -ENOENT;
+	r = snapshot_peek(ret, persist.root, uid, name, &why);
+	if (!r || r == -ENOENT || r == -ENOTDIR) {
+		if (r)
+			disk_forget(uid, name);
+		return r ? -ENOENT : 0;
+	}
+	out->error = r;
+	if (r != -EBADMSG && r != -EPROTO) { /* says nothing of the file */
+		snprintf(out->text, sizeof(out->text),
+			 "whether there is a snapshot of %.127s in %.150s "
+			 "cannot be told: %s%s",
+			 name, persist.root, strerror(-r),
+			 r == -EMFILE || r == -ENFILE ?
+				 "; the daemon is out of descriptors, raise "
+				 "LimitNOFILE" :
+				 "");
+		return r;
+	}
+	snprintf(out->text, sizeof(out->text),
+		 "%.100s/%u/%.127s.tkv cannot be restored: %.160s; it is left "
+		 "where it is: move it away to start afresh",
+		 persist.root, uid, name, why.text);
+	snprintf(persist.fault, sizeof(persist.fault), "%s", out->text);
+	log_error("snapshot refused", "error=%d text=\"%s\"", r, out->text);
+	disk_damaged(uid, name, why.text);
+	return r;
+}
+
+int persist_load(struct cache **ret, uid_t uid, const char *name,
+		 const Treekv__Spec *spec, struct outcome *out)
+{
+	uint32_t budgets[SHM_LAYERS_MAX];
+	struct snapshot_info *info;
+	struct cache *cache = NULL;
+	int r = peek(&info, uid, name, out);
+
+	if (r)
+		return r;
+	for (uint32_t l = 0; l < info->header.spec.layers; l++)
+		budgets[l] = info->layers[l].budget;
+	r = make(&cache, &info->header, budgets, out);
+	if (!r)
+		r = persist_compare(cache, spec, out);
+	if (!r) {
+		r = begin_load(cache, info);
+		if (r)
+			snprintf(out->text, sizeof(out->text),
+				 "no memory to restore %s", name);
+	}
+	if (r) {
+		out->error = r;
+		cache_free(cache);
+		free(info);
+		return r;
+	}
+	*ret = cache;
+	return 0;
+}
+
+/* ---- dropping ---- */
+
+void persist_dropped(struct cache *cache, bool keep_file)
+{
+	struct persist *p = cache->persist;
+	int r = 0;
+
+	if (p && p->job)
+		__atomic_store_n(&p->job->cancel, true, __ATOMIC_RELAXED);
+	if (!keep_file && !cache->ephemeral)
+		r = disk_remove(persist.root, cache->uid, cache->name);
+	if (r && r != -ENOENT && r != -ENOTDIR)
+		log_error("snapshot not removed", "name=%s uid=%u error=\"%s\"",
+			  cache->name, cache->uid, strerror(-r));
+}
+
+int persist_drop_file(uid_t uid, const char *name)
+{
+	if (store_name_check(name) || !disk_find(uid, name))
+		return -ENOENT;
+	return disk_remove(persist.root, uid, name);
+}
+
+void persist_describe(const struct cache *cache, Treekv__CacheInfo *info)
+{
+	const struct persist *p = cache->persist;
+
+	if (!p)
+		return;
+	if (p->taken) {
+		info->has_snapshot_time = true;
+		info->snapshot_time = p->taken;
+	}
+	if (p->job) {
+		info->has_snapshot_done = info->has_snapshot_total = true;
+		info->snapshot_done = shm_load_relaxed(&p->job->done);
+		info->snapshot_total = shm_load_relaxed(&p->job->total);
+	}
+	if (*p->fault)
+		info->snapshot_fault = (char *)(uintptr_t)p->fault;
+}

@@ -1,0 +1,364 @@
+// SPDX-License-Identifier: BSD-2-Clause
+/*
+ * Who waits for what. A request about several caches is answered once, when the
+ * last of them is done; who hangs up meanwhile is forgotten, what he asked for
+ * goes on.
+ */
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "daemon/log.h"
+#include "daemon/persist_impl.h"
+#include "daemon/report.h"
+
+/* A request that is being seen to. */
+struct asked {
+	struct asked *next;
+	struct conn *conn; /* NULL: hung up */
+	uint64_t id;
+	bool attach; /* what is wanted is the lease */
+	bool single;
+	unsigned int left; /* caches, and one while they are being counted */
+	struct outcome *outcomes;
+	size_t n;
+};
+
+static struct asked *all;
+
+static struct asked *asked_new(struct conn *conn, uint64_t id)
+{
+	struct asked *asked = calloc(1, sizeof(*asked));
+
+	if (!asked) {
+		control_refuse(conn, id, -ENOMEM, "the daemon has no memory");
+		return NULL;
+	}
+	asked->conn = conn;
+	asked->id = id;
+	asked->left = 1;
+	asked->next = all;
+	all = asked;
+	return asked;
+}
+
+static void asked_free(struct asked *asked)
+{
+	struct asked **at = &all;
+
+	while (*at != asked)
+		at = &(*at)->next;
+	*at = asked->next;
+	free(asked->outcomes);
+	free(asked);
+}
+
+void persist_closed(struct conn *conn)
+{
+	for (struct asked *asked = all; asked; asked = asked->next)
+		if (asked->conn == conn)
+			asked->conn = NULL;
+}
+
+/* What does not fit into memory is missing in the answer, not in the log. */
+static void asked_note(struct asked *asked, const struct outcome *out)
+{
+	struct outcome *more =
+		realloc(asked->outcomes, (asked->n + 1) * sizeof(*more));
+
+	if (!more)
+		return;
+	asked->outcomes = more;
+	more[asked->n++] = *out;
+}
+
+static void reply(struct asked *asked)
+{
+	Treekv__Persisted *items = calloc(asked->n + 1, sizeof(*items));
+	Treekv__Persisted **list =
+		calloc(asked->n + 1, sizeof(Treekv__Persisted *));
+	Treekv__PersistReply body = TREEKV__PERSIST_REPLY__INIT;
+	Treekv__Reply message = TREEKV__REPLY__INIT;
+
+	if (!items || !list) {
+		control_refuse(asked->conn, asked->id, -ENOMEM,
+			       "the daemon has no memory for its answer");
+		goto out;
+	}
+	for (size_t i = 0; i < asked->n; i++) {
+		const struct outcome *from = &asked->outcomes[i];
+
+		treekv__persisted__init(&items[i]);
+		items[i].name = (char *)(uintptr_t)from->name;
+		items[i].uid = from->uid;
+		items[i].error = from->error;
+		items[i].text = (char *)(uintptr_t)from->text;
+		items[i].has_tail = items[i].has_bytes = items[i].has_ns = true;
+		items[i].tail = from->tail;
+		items[i].bytes = from->bytes;
+		items[i].ns = from->ns;
+		list[i] = &items[i];
+	}
+	body.cache = list;
+	body.n_cache = asked->n;
+	message.id = asked->id;
+	message.body_case = TREEKV__REPLY__BODY_PERSIST;
+	message.persist = &body;
+	conn_reply(asked->conn, &message, NULL, 0);
+out:
+	free(list);
+	free(items);
+}
+
+static void asked_put(struct asked *asked)
+{
+	if (--asked->left)
+		return;
+	if (asked->conn && asked->single && asked->n &&
+	    asked->outcomes[0].error)
+		control_refuse(asked->conn, asked->id, asked->outcomes[0].error,
+			       asked->outcomes[0].text);
+	else if (asked->conn)
+		reply(asked);
+	asked_free(asked);
+}
+
+/* The cache is there, or will not be. */
+static void answer_attach(struct asked *asked, struct cache *cache,
+			  const struct outcome *out)
+{
+	struct conn *conn = asked->conn;
+	uint64_t id = asked->id;
+
+	asked_free(asked);
+	if (!conn)
+		return;
+	if (out->error)
+		control_refuse(conn, id, out->error, out->text);
+	else
+		control_attach(conn, id, cache, NULL);
+}
+
+static int wait_for(struct cache *cache, struct asked *asked, unsigned int runs)
+{
+	struct waiter *waiter = calloc(1, sizeof(*waiter));
+	struct waiter **at = &cache->persist->waiters;
+
+	if (!waiter)
+		return -ENOMEM;
+	while (*at)
+		at = &(*at)->next;
+	*at = waiter;
+	waiter->asked = asked;
+	waiter->runs = runs;
+	asked->left++;
+	return 0;
+}
+
+static void tell_one(struct waiter *waiter, struct cache *cache,
+		     const struct outcome *out)
+{
+	struct asked *asked = waiter->asked;
+
+	free(waiter);
+	if (asked->attach) {
+		answer_attach(asked, cache, out);
+		return;
+	}
+	asked_note(asked, out);
+	asked_put(asked);
+}
+
+bool persist_tell(struct cache *cache, const struct outcome *out)
+{
+	struct waiter *waiter = cache->persist->waiters, *next;
+
+	/* Whoever is told may ask for more: those come to a new list. */
+	cache->persist->waiters = NULL;
+	for (; waiter; waiter = next) {
+		next = waiter->next;
+		if (--waiter->runs) {
+			waiter->next = cache->persist->waiters;
+			cache->persist->waiters = waiter;
+		} else {
+			tell_one(waiter, cache, out);
+		}
+	}
+	return cache->persist->waiters && !cache->persist->job;
+}
+
+/* ---- requests ---- */
+
+/* One that is under way may have begun before this was asked for. */
+static void ask_to_save(struct asked *asked, struct cache *cache)
+{
+	bool running = cache->persist && cache->persist->job;
+	struct outcome out;
+
+	persist_outcome(&out, cache->uid, cache->name);
+	if (running)
+		persist_may_save(cache, &out);
+	else
+		persist_save(cache, &out);
+	if (!out.error && wait_for(cache, asked, running ? 2 : 1)) {
+		out.error = -ENOMEM;
+		snprintf(out.text, sizeof(out.text), "no memory to wait for %s",
+			 cache->name);
+	}
+	if (out.error)
+		asked_note(asked, &out);
+}
+
+static bool wants(const struct conn *conn, const struct cache *cache)
+{
+	return cache->named && !cache->pending && !cache->ephemeral &&
+	       (report_sees_all(conn) || cache->uid == conn_peer(conn)->uid);
+}
+
+void persist_on_snapshot(struct conn *conn, uint64_t id,
+			 const Treekv__Snapshot *request)
+{
+	struct cache *cache = NULL, *next;
+	struct asked *asked;
+	char text[256];
+
+	if (!request->all && request->name)
+		cache = control_find(conn, request->name);
+	if (!request->all && !cache) {
+		snprintf(text, sizeof(text),
+			 "there is no cache %.*s in memory; 'treekvctl list' "
+			 "shows yours",
+			 SHM_NAME_MAX, request->name ? request->name : "");
+		control_refuse(conn, id, -ENOENT, text);
+		return;
+	}
+	asked = asked_new(conn, id);
+	if (!asked)
+		return;
+	asked->single = !request->all;
+	if (cache)
+		ask_to_save(asked, cache);
+	else
+		for (cache = treekvd.store.first; cache; cache = next) {
+			next = cache->next;
+			if (wants(conn, cache))
+				ask_to_save(asked, cache);
+		}
+	asked_put(asked);
+}
+
+static void ask_to_load(struct asked *asked, uid_t uid, const char *name)
+{
+	struct cache *cache = store_find(&treekvd.store, uid, name);
+	struct outcome out;
+	int r = 0;
+
+	persist_outcome(&out, uid, name);
+	if (cache && !persist_is_loading(cache)) {
+		r = out.error = -EEXIST;
+		snprintf(out.text, sizeof(out.text),
+			 "cache %s is in memory; 'treekvctl drop %s "
+			 "--keep-snapshot' makes room for what is on disk",
+			 cache->name, cache->name);
+	} else if (!cache) {
+		r = persist_load(&cache, uid, name, NULL, &out);
+	}
+	if (r == -ENOENT) {
+		out.error = r;
+		snprintf(out.text, sizeof(out.text),
+			 "there is no snapshot of %.*s in %.200s", SHM_NAME_MAX,
+			 name, persist.root);
+	}
+	if (!r && wait_for(cache, asked, 1)) {
+		out.error = -ENOMEM;
+		snprintf(out.text, sizeof(out.text), "no memory to wait for %s",
+			 out.name);
+	}
+	if (out.error)
+		asked_note(asked, &out);
+}
+
+static void ask_to_load_all(struct asked *asked, uid_t uid)
+{
+	struct disk_entry *entry, *next;
+
+	disk_scan(persist.root);
+	for (entry = disk_first(); entry; entry = next) {
+		char name[SHM_NAME_MAX + 1];
+
+		next = entry->next;
+		if (entry->uid != uid ||
+		    store_find(&treekvd.store, uid, entry->name))
+			continue;
+		memcpy(name, entry->name, sizeof(name));
+		ask_to_load(asked, uid, name);
+	}
+}
+
+void persist_on_restore(struct conn *conn, uint64_t id,
+			const Treekv__Restore *request)
+{
+	struct asked *asked;
+
+	if (!request->all && (!request->name || !persist.root)) {
+		control_refuse(conn, id, -EINVAL,
+			       "restore what? give a name, or all");
+		return;
+	}
+	asked = asked_new(conn, id);
+	if (!asked)
+		return;
+	asked->single = !request->all;
+	if (request->all)
+		ask_to_load_all(asked, conn_peer(conn)->uid);
+	else
+		ask_to_load(asked, conn_peer(conn)->uid, request->name);
+	asked_put(asked);
+}
+
+/* The asked of an attach has no count: its one waiter ends it. */
+static void attach_when_loaded(struct conn *conn, uint64_t id,
+			       struct cache *cache)
+{
+	struct asked *asked = asked_new(conn, id);
+
+	if (!asked)
+		return;
+	asked->attach = true;
+	if (wait_for(cache, asked, 1)) {
+		asked_free(asked);
+		control_refuse(conn, id, -ENOMEM, "the daemon has no memory");
+	}
+}
+
+bool persist_attach(struct conn *conn, uint64_t id, const char *name,
+		    const Treekv__Spec *spec)
+{
+	struct outcome out;
+	struct cache *cache;
+	int r;
+
+	if (treekvd.config->restore == RESTORE_NEVER || !persist.root)
+		return false;
+	r = persist_load(&cache, conn_peer(conn)->uid, name, spec, &out);
+	if (r == -ENOENT)
+		return false;
+	if (r)
+		control_refuse(conn, id, r, out.text);
+	else
+		attach_when_loaded(conn, id, cache);
+	return true;
+}
+
+void persist_wait(struct conn *conn, uint64_t id, struct cache *cache,
+		  const Treekv__Spec *spec)
+{
+	struct outcome out;
+
+	persist_outcome(&out, cache->uid, cache->name);
+	if (persist_compare(cache, spec, &out))
+		control_refuse(conn, id, out.error, out.text);
+	else
+		attach_when_loaded(conn, id, cache);
+}

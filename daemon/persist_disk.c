@@ -1,0 +1,181 @@
+// SPDX-License-Identifier: BSD-2-Clause
+#include <ctype.h>
+#include <dirent.h>
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "daemon/log.h"
+#include "daemon/persist_disk.h"
+#include "daemon/snapshot.h"
+#include "daemon/store.h"
+
+static struct disk_entry *entries;
+
+struct disk_entry *disk_first(void)
+{
+	return entries;
+}
+
+struct disk_entry *disk_find(uid_t uid, const char *name)
+{
+	struct disk_entry *entry = entries;
+
+	while (entry && (entry->uid != uid || strcmp(entry->name, name)))
+		entry = entry->next;
+	return entry;
+}
+
+/* The entry of that name, made if it is not there; NULL: no memory. */
+static struct disk_entry *entry_of(uid_t uid, const char *name)
+{
+	struct disk_entry *entry = disk_find(uid, name);
+
+	if (entry)
+		return entry;
+	entry = calloc(1, sizeof(*entry));
+	if (!entry)
+		return NULL;
+	entry->uid = uid;
+	snprintf(entry->name, sizeof(entry->name), "%s", name);
+	entry->next = entries;
+	entries = entry;
+	return entry;
+}
+
+void disk_note(struct snapshot_info *info)
+{
+	struct disk_entry *entry =
+		entry_of(info->header.uid, info->header.name);
+
+	if (!entry) {
+		free(info);
+		return;
+	}
+	free(entry->info);
+	entry->info = info;
+}
+
+void disk_damaged(uid_t uid, const char *name, const char *why)
+{
+	struct disk_entry *entry = entry_of(uid, name);
+
+	if (!entry)
+		return;
+	free(entry->info);
+	entry->info = NULL;
+	snprintf(entry->why.text, sizeof(entry->why.text), "%s", why);
+}
+
+void disk_forget(uid_t uid, const char *name)
+{
+	struct disk_entry **at = &entries, *entry;
+
+	while (*at && ((*at)->uid != uid || strcmp((*at)->name, name)))
+		at = &(*at)->next;
+	entry = *at;
+	if (!entry)
+		return;
+	*at = entry->next;
+	free(entry->info);
+	free(entry);
+}
+
+void disk_exit(void)
+{
+	while (entries)
+		disk_forget(entries->uid, entries->name);
+}
+
+int disk_remove(const char *root, uid_t uid, const char *name)
+{
+	char *path;
+	int r = 0;
+
+	if (asprintf(&path, "%s/%u/%s.tkv", root, uid, name) < 0)
+		return -ENOMEM;
+	if (unlink(path))
+		r = -errno;
+	if (!r || r == -ENOENT)
+		disk_forget(uid, name);
+	free(path);
+	return r;
+}
+
+static void scan_snapshot(const char *root, uid_t uid, const char *name)
+{
+	struct snapshot_info *info;
+	struct snapshot_error why;
+	int r;
+
+	r = snapshot_peek(&info, root, uid, name, &why);
+	if (!r) {
+		disk_note(info);
+		return;
+	}
+	log_error("snapshot refused",
+		  "path=\"%s/%u/%s.tkv\" error=%d reason=\"%s\" kept=1", root,
+		  uid, name, r, why.text);
+	disk_damaged(uid, name, why.text);
+}
+
+/* Temporary files are what a predecessor did not finish. */
+static void scan_file(const char *root, uid_t uid, DIR *dir, const char *file)
+{
+	size_t length = strlen(file);
+	char name[SHM_NAME_MAX + 1];
+
+	if (length < 5 || length - 4 > SHM_NAME_MAX)
+		return;
+	memcpy(name, file, length - 4);
+	name[length - 4] = '\0';
+	if (store_name_check(name))
+		return;
+	if (!strcmp(file + length - 4, ".tmp"))
+		unlinkat(dirfd(dir), file, 0);
+	else if (!strcmp(file + length - 4, ".tkv"))
+		scan_snapshot(root, uid, name);
+}
+
+static void scan_user(const char *root, const char *folder)
+{
+	struct dirent *file;
+	char *end, *path;
+	unsigned long uid;
+	DIR *dir;
+
+	errno = 0;
+	uid = strtoul(folder, &end, 10);
+	if (!isdigit((unsigned char)*folder) || *end || errno ||
+	    uid >= UINT32_MAX || asprintf(&path, "%s/%s", root, folder) < 0)
+		return;
+	dir = opendir(path);
+	while (dir && (file = readdir(dir)))
+		scan_file(root, (uid_t)uid, dir, file->d_name);
+	if (dir)
+		closedir(dir);
+	else
+		log_error("snapshots not read", "path=\"%s\" error=\"%s\"",
+			  path, strerror(errno));
+	free(path);
+}
+
+void disk_scan(const char *root)
+{
+	struct dirent *folder;
+	DIR *dir = opendir(root);
+
+	disk_exit();
+	if (!dir) {
+		if (errno != ENOENT)
+			log_error("snapshots not read",
+				  "path=\"%s\" error=\"%s\"", root,
+				  strerror(errno));
+		return;
+	}
+	while ((folder = readdir(dir)))
+		scan_user(root, folder->d_name);
+	closedir(dir);
+}

@@ -1,0 +1,41 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * What lies in the folder of snapshots, as far as we know: read at the start,
+ * kept up with what we do, and never relied upon for more than a listing.
+ * Control thread only.
+ */
+#ifndef TREEKVD_PERSIST_DISK_H
+#define TREEKVD_PERSIST_DISK_H
+
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "daemon/snapshot_format.h"
+
+struct disk_entry {
+	struct disk_entry *next;
+	uid_t uid;
+	char name[SHM_NAME_MAX + 1];
+	struct snapshot_info *info; /* NULL: it cannot be read as one */
+	struct snapshot_error why; /* then */
+};
+
+/* Reads the folder anew; what is no snapshot is logged and left alone. */
+void disk_scan(const char *root);
+void disk_exit(void);
+
+struct disk_entry *disk_first(void);
+struct disk_entry *disk_find(uid_t uid, const char *name);
+
+/* There is a sound one: takes @info. */
+void disk_note(struct snapshot_info *info);
+
+/* It cannot be used. */
+void disk_damaged(uid_t uid, const char *name, const char *why);
+
+void disk_forget(uid_t uid, const char *name);
+
+/* Removes the file and the entry. Return: 0, -ENOENT, a negative errno. */
+int disk_remove(const char *root, uid_t uid, const char *name);
+
+#endif /* TREEKVD_PERSIST_DISK_H */

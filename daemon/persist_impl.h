@@ -1,0 +1,76 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* What persist.c and persist_ask.c share; for nobody else. */
+#ifndef TREEKVD_PERSIST_IMPL_H
+#define TREEKVD_PERSIST_IMPL_H
+
+#include "daemon/control_impl.h"
+#include "daemon/persist.h"
+#include "daemon/snapshot.h"
+
+/* What came of one cache, as it is told. */
+struct outcome {
+	uid_t uid;
+	char name[SHM_NAME_MAX + 1];
+	int error;
+	char text[512];
+	uint64_t tail;
+	uint64_t bytes;
+	uint64_t ns;
+};
+
+struct asked;
+
+/* One asked of one cache. */
+struct waiter {
+	struct waiter *next;
+	struct asked *asked;
+	unsigned int runs; /* jobs of the cache that have to end first */
+};
+
+/* ---- persist.c ---- */
+
+struct persist_module {
+	char *root; /* STATE-DIR/snapshots */
+	bool usable; /* it could be made */
+	bool hurry; /* the last snapshots: at no rate */
+	bool stopping;
+	unsigned int jobs; /* caches with something under way */
+	char fault[512];
+	struct loop_op timer;
+	struct __kernel_timespec time;
+};
+extern struct persist_module persist;
+
+void persist_outcome(struct outcome *out, uid_t uid, const char *name);
+
+/* Its writer's word, as it stands. */
+uint64_t persist_commit(const struct cache *cache);
+
+/* Return: NULL when there is no memory. */
+struct persist *persist_of(struct cache *cache);
+
+/* May it be saved? Return: 0 or a negative errno with @out's text. */
+int persist_may_save(const struct cache *cache, struct outcome *out);
+
+/* Starts a job; none is under way. Return: as above. */
+int persist_save(struct cache *cache, struct outcome *out);
+
+/**
+ * persist_load - a cache of what is on disk, to be filled by a job
+ * @spec: it must have that fingerprint, or NULL
+ *
+ * Return: 0; -ENOENT there is no such file; another errno with @out's text.
+ */
+int persist_load(struct cache **ret, uid_t uid, const char *name,
+		 const Treekv__Spec *spec, struct outcome *out);
+
+/* Does a cache have the fingerprint that is asked for? As above. */
+int persist_compare(const struct cache *cache, const Treekv__Spec *spec,
+		    struct outcome *out);
+
+/* ---- persist_ask.c ---- */
+
+/* A job of it has ended: tells who waits. Return: true: somebody wants more. */
+bool persist_tell(struct cache *cache, const struct outcome *out);
+
+#endif /* TREEKVD_PERSIST_IMPL_H */

@@ -1,0 +1,309 @@
+// SPDX-License-Identifier: BSD-2-Clause
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "daemon/lease.h"
+#include "daemon/metrics.h"
+#include "daemon/persist.h"
+#include "daemon/report.h"
+#include "daemon/spec.h"
+#include "proto/barrier.h"
+
+/* One CacheInfo and what it points to. */
+struct info {
+	Treekv__CacheInfo message;
+	Treekv__Spec spec;
+	uint32_t *budgets;
+};
+
+bool report_sees_all(const struct conn *conn)
+{
+	uid_t uid = conn_peer(conn)->uid;
+
+	return uid == 0 || uid == geteuid();
+}
+
+static const char *state_of(const struct cache *cache)
+{
+	if (cache_fault(cache))
+		return "quarantined";
+	if (!cache->named)
+		return "dropped";
+	if (persist_is_loading(cache))
+		return "restoring";
+	return cache->lease ? "writing" : "idle";
+}
+
+static void info_words(Treekv__CacheInfo *m, const struct cache *cache)
+{
+	const struct shm_index *index = cache->index;
+	struct cache_look look;
+
+	cache_look(cache, &look);
+	m->tail = look.tail;
+	m->held = look.held;
+	m->capacity = look.capacity;
+	m->generation = look.generation;
+	m->stalls = cache_stalls(cache);
+	m->stall_ns = shm_load_relaxed(&cache->rows->stall_ns);
+	m->compactions = shm_load_relaxed(&index->compactions);
+	m->evictions = shm_load_relaxed(&index->evictions);
+	m->last_used = shm_load_relaxed(&index->last_used);
+	m->created = index->created;
+}
+
+static int info_init(struct info *info, const struct cache *cache)
+{
+	Treekv__CacheInfo *m = &info->message;
+
+	treekv__cache_info__init(m);
+	info->budgets =
+		calloc(cache->index->spec.layers, sizeof(*info->budgets));
+	if (!info->budgets)
+		return -ENOMEM;
+	spec_store(&info->spec, info->budgets, cache->index);
+	m->spec = &info->spec;
+	m->cache = cache->id;
+	m->name = (char *)(uintptr_t)cache->name;
+	m->uid = cache->uid;
+	m->gid = cache->gid;
+	m->state = (char *)(uintptr_t)state_of(cache);
+	m->bytes = cache_bytes(cache);
+	m->huge = cache->huge;
+	info_words(m, cache);
+	if (cache->lease) {
+		m->has_writer_pid = true;
+		m->writer_pid = cache->lease->pid;
+	}
+	if (cache_fault(cache))
+		m->fault = (char *)(uintptr_t)compact_fault_text(
+			cache_fault(cache));
+	persist_describe(cache, m);
+	return 0;
+}
+
+static void info_of_layers(struct info *info, const struct snapshot_info *from)
+{
+	const struct snapshot_header *header = &from->header;
+	Treekv__CacheInfo *m = &info->message;
+
+	m->tail = header->tail;
+	for (uint32_t l = 0; l < header->spec.layers; l++) {
+		const struct snapshot_layer *layer = &from->layers[l];
+		uint32_t held = layer->n_live +
+				(uint32_t)(header->tail - header->base_tail);
+
+		info->budgets[l] = layer->budget;
+		m->held = held > m->held ? held : m->held;
+		if (layer->capacity > m->capacity)
+			m->capacity = layer->capacity;
+	}
+	spec_fill(&info->spec, &header->spec, info->budgets);
+}
+
+/* One that is on disk only. */
+static int info_init_disk(struct info *info, const struct disk_entry *entry)
+{
+	const struct snapshot_info *from = entry->info;
+	Treekv__CacheInfo *m = &info->message;
+
+	treekv__cache_info__init(m);
+	info->budgets = calloc(from ? from->header.spec.layers : 1,
+			       sizeof(*info->budgets));
+	if (!info->budgets)
+		return -ENOMEM;
+	treekv__spec__init(&info->spec);
+	info->spec.dtype = TREEKV__DTYPE__F32;
+	info->spec.policy = TREEKV__POLICY__TREEKV;
+	info->spec.positions = TREEKV__POSITIONS__RANK;
+	m->spec = &info->spec;
+	m->name = (char *)(uintptr_t)entry->name;
+	m->uid = entry->uid;
+	m->state = (char *)(uintptr_t)(from ? "on disk" : "damaged");
+	if (!from) {
+		m->snapshot_fault = (char *)(uintptr_t)entry->why.text;
+		return 0;
+	}
+	info_of_layers(info, from);
+	m->gid = from->header.gid;
+	m->bytes = from->header.file_size;
+	m->generation = from->header.generation;
+	m->compactions = from->header.compactions;
+	m->evictions = from->header.evictions;
+	m->created = from->header.created;
+	m->last_used = from->header.last_used;
+	m->has_snapshot_time = true;
+	m->snapshot_time = from->header.taken;
+	return 0;
+}
+
+static void no_memory(struct conn *conn, uint64_t id)
+{
+	conn_refuse(conn, id, -ENOMEM, "the daemon is out of memory");
+}
+
+/* The caches this peer may see; fills infos and their pointers. */
+static int collect(const struct control *control, const struct conn *conn,
+		   struct info *infos, Treekv__CacheInfo **list, size_t *n)
+{
+	bool all = report_sees_all(conn);
+
+	*n = 0;
+	for (const struct cache *c = control->store.first; c; c = c->next) {
+		if (!all && c->uid != conn_peer(conn)->uid)
+			continue;
+		if (info_init(&infos[*n], c))
+			return -ENOMEM;
+		list[*n] = &infos[*n].message;
+		++*n;
+	}
+	for (const struct disk_entry *e = disk_first(); e; e = e->next) {
+		if ((!all && e->uid != conn_peer(conn)->uid) ||
+		    store_find(&control->store, e->uid, e->name))
+			continue;
+		if (info_init_disk(&infos[*n], e))
+			return -ENOMEM;
+		list[*n] = &infos[*n].message;
+		++*n;
+	}
+	return 0;
+}
+
+static uint32_t count_on_disk(void)
+{
+	uint32_t n = 0;
+
+	for (const struct disk_entry *e = disk_first(); e; e = e->next)
+		n++;
+	return n;
+}
+
+void report_list(struct control *control, struct conn *conn, uint64_t id)
+{
+	Treekv__ListReply list = TREEKV__LIST_REPLY__INIT;
+	Treekv__Reply reply = TREEKV__REPLY__INIT;
+	uint32_t most = control->store.caches + count_on_disk();
+	struct info *infos = calloc(most + 1, sizeof(*infos));
+
+	list.cache = calloc(most + 1, sizeof(Treekv__CacheInfo *));
+	if (!infos || !list.cache ||
+	    collect(control, conn, infos, list.cache, &list.n_cache)) {
+		no_memory(conn, id);
+		goto out;
+	}
+	reply.id = id;
+	reply.body_case = TREEKV__REPLY__BODY_LIST;
+	reply.list = &list;
+	conn_reply(conn, &reply, NULL, 0);
+out:
+	for (uint32_t i = 0; infos && i < most; i++)
+		free(infos[i].budgets);
+	free(list.cache);
+	free(infos);
+}
+
+/* @appended: rows that came after the order was made. */
+static void level_init(Treekv__Level *to, const struct cache *cache, uint32_t l,
+		       uint32_t appended, uint32_t *walk)
+{
+	const struct shm_level *level = &cache_levels(cache)[l];
+	uint32_t heads = cache->index->spec.kv_heads;
+
+	treekv__level__init(to);
+	to->live = level->n_live + appended;
+	to->budget = level->budget;
+	to->capacity = level->capacity;
+	memcpy(walk, cache_walks(cache, l), heads * sizeof(*walk));
+	to->walk = walk;
+	to->n_walk = heads;
+}
+
+static void inspect_reply(struct conn *conn, uint64_t id,
+			  const struct cache *cache, struct info *info,
+			  Treekv__Level *levels, Treekv__Level **list)
+{
+	Treekv__InspectReply inspect = TREEKV__INSPECT_REPLY__INIT;
+	Treekv__Reply reply = TREEKV__REPLY__INIT;
+	struct cache_look look;
+
+	cache_look(cache, &look);
+	for (uint32_t l = 0; l < cache->index->spec.layers; l++)
+		list[l] = &levels[l];
+	inspect.info = &info->message;
+	inspect.level = list;
+	inspect.n_level = cache->index->spec.layers;
+	inspect.base_tail = look.base_tail;
+	inspect.free = look.free;
+	inspect.epoch = shm_load_relaxed(&cache->index->epoch);
+	inspect.head = shm_load_relaxed(&cache->rows->head);
+	inspect.seen = shm_load_relaxed(&cache->rows->seen);
+	reply.id = id;
+	reply.body_case = TREEKV__REPLY__BODY_INSPECT;
+	reply.inspect = &inspect;
+	conn_reply(conn, &reply, NULL, 0);
+}
+
+void report_inspect(struct control *control, struct conn *conn, uint64_t id,
+		    const struct cache *cache)
+{
+	const struct shm_spec *spec = &cache->index->spec;
+	size_t heads = (size_t)spec->layers * spec->kv_heads;
+	Treekv__Level **list = calloc(spec->layers, sizeof(Treekv__Level *));
+	Treekv__Level *levels = calloc(spec->layers, sizeof(*levels));
+	uint32_t *walks = calloc(heads, sizeof(*walks));
+	struct info info = { 0 };
+	struct cache_look look;
+	uint64_t appended;
+
+	(void)control;
+	cache_look(cache, &look);
+	appended = look.tail > look.base_tail ? look.tail - look.base_tail : 0;
+	appended = appended < look.free ? appended : look.free;
+	if (!list || !levels || !walks || info_init(&info, cache)) {
+		no_memory(conn, id);
+		goto out;
+	}
+	for (uint32_t l = 0; l < spec->layers; l++)
+		level_init(&levels[l], cache, l, (uint32_t)appended,
+			   walks + (size_t)l * spec->kv_heads);
+	inspect_reply(conn, id, cache, &info, levels, list);
+out:
+	free(info.budgets);
+	free(walks);
+	free(levels);
+	free(list);
+}
+
+void report_stats(struct control *control, struct conn *conn, uint64_t id)
+{
+	Treekv__Metric *values = calloc(metrics_count, sizeof(*values));
+	Treekv__Metric **list = calloc(metrics_count, sizeof(Treekv__Metric *));
+	Treekv__StatsReply stats = TREEKV__STATS_REPLY__INIT;
+	Treekv__Reply reply = TREEKV__REPLY__INIT;
+
+	if (!values || !list) {
+		no_memory(conn, id);
+		goto out;
+	}
+	for (size_t i = 0; i < metrics_count; i++) {
+		treekv__metric__init(&values[i]);
+		values[i].name = (char *)(uintptr_t)metrics[i].name;
+		values[i].help = (char *)(uintptr_t)metrics[i].help;
+		values[i].unit = (char *)(uintptr_t)metrics[i].unit;
+		values[i].counter = metrics[i].counter;
+		values[i].value = metrics[i].read(control);
+		list[i] = &values[i];
+	}
+	stats.snapshot_fault = (char *)(uintptr_t)persist_fault();
+	stats.metric = list;
+	stats.n_metric = metrics_count;
+	reply.id = id;
+	reply.body_case = TREEKV__REPLY__BODY_STATS;
+	reply.stats = &stats;
+	conn_reply(conn, &reply, NULL, 0);
+out:
+	free(list);
+	free(values);
+}

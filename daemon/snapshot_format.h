@@ -1,0 +1,161 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * The file that a snapshot is: what it takes to make the very same cache again,
+ * as it stood at one commit. Pure: no I/O, so that hostile headers can be
+ * thrown at it by the thousand.
+ *
+ * A header of one page, then the sections, each from a page's start and padded
+ * with zeroes to a whole number of pages. Every byte of the file is covered by
+ * an XXH3-64: the header's own, or that of a section, padding included. The
+ * sizes of all sections follow from the header and the table of layers; what
+ * the header says of them is compared with that, never relied upon.
+ *
+ * Of each head only the slots up to the highest live one are kept (used): a
+ * cache that has never been full is short, and one that has is copied in long
+ * runs.
+ */
+#ifndef TREEKVD_SNAPSHOT_FORMAT_H
+#define TREEKVD_SNAPSHOT_FORMAT_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "proto/shm.h"
+
+#define SNAPSHOT_MAGIC	 UINT64_C(0x3150414e53564b54) /* "TKVSNAP1" */
+#define SNAPSHOT_VERSION 1
+#define SNAPSHOT_PAGE	 UINT64_C(4096)
+
+enum snapshot_section {
+	SNAPSHOT_LAYERS, /* struct snapshot_layer[layers] */
+	SNAPSHOT_WALKS, /* uint32_t[layers][kv_heads] */
+	SNAPSHOT_ORDERS, /* a head: entry[capacity] */
+	SNAPSHOT_SCORES, /* a head: float[used], of the committed half */
+	SNAPSHOT_IDS, /* uint32_t, of the tokens that are committed */
+	SNAPSHOT_SINCE, /* a head: uint32_t[used] */
+	SNAPSHOT_TOKENS, /* a head: uint32_t[used] */
+	SNAPSHOT_K, /* a head: row[used] */
+	SNAPSHOT_V,
+	SNAPSHOT_SECTIONS,
+};
+
+struct snapshot_part {
+	uint64_t at; /* in the file */
+	uint64_t size; /* padded to pages */
+	uint64_t hash;
+};
+
+struct snapshot_layer {
+	uint32_t budget;
+	uint32_t capacity;
+	uint32_t n_live; /* at base_tail */
+	uint32_t used; /* slots kept */
+};
+
+struct snapshot_header {
+	uint64_t magic;
+	uint32_t version;
+	uint32_t header_size;
+	uint64_t hash; /* of the page, with this word 0 */
+	uint64_t file_size;
+	uint64_t taken; /* seconds since 1970 */
+	struct shm_spec spec;
+	uint32_t uid;
+	uint32_t gid;
+	uint32_t mode;
+	uint32_t flags; /* enum shm_cache_flags; none that are about memory */
+	char name[SHM_NAME_MAX + 1];
+	uint64_t tail;
+	uint64_t parity;
+	uint64_t generation;
+	uint64_t base_tail;
+	uint64_t created;
+	uint64_t last_used;
+	uint64_t compactions;
+	uint64_t evictions;
+	uint8_t note[SHM_NOTE_SIZE];
+	struct snapshot_part part[SNAPSHOT_SECTIONS];
+};
+
+static_assert(sizeof(struct snapshot_header) == 800, "file format");
+static_assert(sizeof(struct snapshot_layer) == 16, "file format");
+
+/* A header and its table of layers. */
+struct snapshot_info {
+	struct snapshot_header header;
+	struct snapshot_layer layers[];
+};
+
+struct snapshot_info *snapshot_info_new(uint32_t layers); /* zeroed, or NULL */
+
+/* Why a file is refused. */
+struct snapshot_error {
+	char text[512];
+};
+
+/* Fills in where the sections are, and file_size. */
+void snapshot_plan(struct snapshot_info *info);
+
+/* Writes the header's page, hash included. */
+void snapshot_seal(void *page, const struct snapshot_header *header);
+
+/**
+ * snapshot_header_check - is this page the header of a snapshot?
+ * @page: SNAPSHOT_PAGE bytes
+ * @file_size: of the file it was read from
+ * @why: set when it is not
+ *
+ * Return: 0, -EPROTO another version, -EBADMSG anything else.
+ */
+int snapshot_header_check(struct snapshot_header *ret, const void *page,
+			  uint64_t file_size, struct snapshot_error *why);
+
+/**
+ * snapshot_info_check - do header and layers make a cache that can be?
+ * @info: header passed snapshot_header_check()
+ *
+ * Return: 0, -EBADMSG, -ENOMEM.
+ */
+int snapshot_info_check(const struct snapshot_info *info,
+			struct snapshot_error *why);
+
+const char *snapshot_section_name(unsigned int section);
+
+/* XXH3-64 of @size bytes. */
+uint64_t snapshot_hash(const void *bytes, uint64_t size);
+
+/* ---- the sections' bytes, from first to last ---- */
+
+/* Where they come from or go to. */
+struct snapshot_shape {
+	const struct snapshot_info *info;
+	const struct shm_layer *layers; /* of the cache */
+	uint64_t ids; /* offset in rows */
+	void *memory[SNAPSHOT_IDS]; /* the sections before SNAPSHOT_IDS */
+};
+
+struct snapshot_cursor {
+	unsigned int section;
+	uint64_t piece; /* of the section: the number of its head */
+	uint64_t done; /* bytes of that piece */
+};
+
+/* A run of bytes: memory, or else part of rows, or else padding. */
+struct snapshot_run {
+	unsigned int section;
+	uint8_t *memory;
+	uint64_t rows_at;
+	uint64_t size;
+	bool in_rows;
+};
+
+/* The next run of @max bytes at most. Return: false at the end. */
+bool snapshot_next(const struct snapshot_shape *shape,
+		   struct snapshot_cursor *cursor, uint64_t max,
+		   struct snapshot_run *ret);
+
+/* Bytes of a section without its padding. */
+uint64_t snapshot_payload(const struct snapshot_info *info,
+			  unsigned int section);
+
+#endif /* TREEKVD_SNAPSHOT_FORMAT_H */

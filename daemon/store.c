@@ -1,0 +1,81 @@
+// SPDX-License-Identifier: BSD-2-Clause
+#include <errno.h>
+#include <string.h>
+
+#include "daemon/store.h"
+
+void store_init(struct store *store, uint64_t pool)
+{
+	memset(store, 0, sizeof(*store));
+	store->pool = pool;
+}
+
+/* FNV-1a: the caches are thousands at most, whoever makes them collide. */
+static struct cache **bucket_of(const struct store *store, uid_t uid,
+				const char *name)
+{
+	uint64_t hash = UINT64_C(0xcbf29ce484222325) ^ uid;
+
+	for (; *name; name++)
+		hash = (hash ^ (unsigned char)*name) * UINT64_C(0x100000001b3);
+	return (struct cache **)&store->bucket[hash % STORE_BUCKETS];
+}
+
+struct cache *store_find(const struct store *store, uid_t uid, const char *name)
+{
+	struct cache *cache = *bucket_of(store, uid, name);
+
+	while (cache && (cache->uid != uid || strcmp(cache->name, name)))
+		cache = cache->chain;
+	return cache;
+}
+
+void store_add(struct store *store, struct cache *cache)
+{
+	struct cache **bucket = bucket_of(store, cache->uid, cache->name);
+
+	cache->chain = *bucket;
+	*bucket = cache;
+	cache->named = true;
+	cache->prev = store->last;
+	cache->next = NULL;
+	*(store->last ? &store->last->next : &store->first) = cache;
+	store->last = cache;
+	store->used += cache_bytes(cache);
+	store->caches++;
+}
+
+void store_unname(struct store *store, struct cache *cache)
+{
+	struct cache **at = bucket_of(store, cache->uid, cache->name);
+
+	if (!cache->named)
+		return;
+	while (*at != cache)
+		at = &(*at)->chain;
+	*at = cache->chain;
+	cache->named = false;
+	store->dropped++;
+}
+
+void store_remove(struct store *store, struct cache *cache)
+{
+	store_unname(store, cache);
+	*(cache->prev ? &cache->prev->next : &store->first) = cache->next;
+	*(cache->next ? &cache->next->prev : &store->last) = cache->prev;
+	store->used -= cache_bytes(cache);
+	store->caches--;
+	store->dropped--;
+}
+
+int store_name_check(const char *name)
+{
+	size_t length = strlen(name);
+
+	if (length < 1 || length > SHM_NAME_MAX)
+		return -EINVAL;
+	for (; *name; name++)
+		if (*name <= ' ' || *name > '~' || *name == '/')
+			return -EINVAL;
+	return 0;
+}

@@ -1,0 +1,49 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * All caches: found by owner and name, listed by age, charged to the pool.
+ * Control thread only.
+ */
+#ifndef TREEKVD_STORE_H
+#define TREEKVD_STORE_H
+
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "daemon/cache.h"
+
+#define STORE_BUCKETS 4096
+
+struct store {
+	struct cache *bucket[STORE_BUCKETS];
+	struct cache *first; /* oldest */
+	struct cache *last;
+	uint64_t pool; /* bytes all caches may take */
+	uint64_t used; /* charged, the dropped but still held included */
+	uint32_t caches;
+	uint32_t dropped; /* of these, no longer found by name */
+};
+
+void store_init(struct store *store, uint64_t pool);
+
+/* NULL when this user has none of that name. */
+struct cache *store_find(const struct store *store, uid_t uid,
+			 const char *name);
+
+/* Takes a cache in and charges it; its name must be free. */
+void store_add(struct store *store, struct cache *cache);
+
+/* Frees the name; the cache stays charged until store_remove(). */
+void store_unname(struct store *store, struct cache *cache);
+
+/* Lets it go and gives its bytes back to the pool. */
+void store_remove(struct store *store, struct cache *cache);
+
+/**
+ * store_name_check - may a cache be called this?
+ *
+ * 1 to 127 bytes of printable ASCII without blanks or '/'.
+ * Return: 0 or -EINVAL.
+ */
+int store_name_check(const char *name);
+
+#endif /* TREEKVD_STORE_H */

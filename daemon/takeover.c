@@ -1,0 +1,428 @@
+// SPDX-License-Identifier: BSD-2-Clause
+/*
+ * The cache's worker copies the rows to a fresh memfd, a slice at a time, with
+ * the cache held: nothing is published, so every row that is live stays where
+ * it is, and a holder who still writes runs out of slack at the latest. First
+ * everything is copied once; then what steps rewrite (scores, notes, the words)
+ * and the rows appended meanwhile, again until a pass finds the commit
+ * unchanged. The service manager gets the copy before it counts. Then one
+ * publication names its inode: the old holder's next step sees that and returns
+ * -ESTALE, and what he scribbles reaches nobody.
+ *
+ * His memfd lives as long as his mapping: its bytes stay charged until he ends.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/queue.h>
+#include <unistd.h>
+
+#include "daemon/crash.h"
+#include "daemon/control_impl.h"
+#include "daemon/lease.h"
+#include "daemon/log.h"
+#include "daemon/service.h"
+#include "daemon/takeover.h"
+#include "proto/barrier.h"
+
+#define SLICE	   (UINT64_C(1) << 20) /* bytes copied between looks at others */
+#define PASSES_MAX 100000 /* of a holder who never stalls: policy full */
+
+struct takeover {
+	struct worker_task task; /* first: slices get it back from this */
+	LIST_ENTRY(takeover) link;
+	struct conn *conn; /* NULL: gone */
+	uint64_t id;
+	struct cache *cache;
+	struct cache_rows copy;
+	char stored[SERVICE_NAME_MAX + 1];
+	struct loop_op kept; /* the barrier */
+	int barrier;
+
+	/* The worker's. */
+	uint64_t copied; /* bytes of the first pass */
+	uint64_t tail; /* rows up to here have been copied */
+	uint32_t passes;
+	int error;
+};
+
+/* Whose rows were taken away, until he ends. */
+struct ghost {
+	LIST_ENTRY(ghost) link;
+	struct loop_op death;
+	int pidfd;
+	uint64_t bytes;
+};
+
+static LIST_HEAD(, takeover) takeovers = LIST_HEAD_INITIALIZER(takeovers);
+static LIST_HEAD(, ghost) ghosts = LIST_HEAD_INITIALIZER(ghosts);
+
+bool takeover_holds(const struct cache *cache)
+{
+	const struct takeover *t;
+
+	LIST_FOREACH(t, &takeovers, link)
+	if (t->cache == cache)
+		return true;
+	return false;
+}
+
+void takeover_closed(struct conn *conn)
+{
+	struct takeover *t;
+
+	LIST_FOREACH(t, &takeovers, link)
+	if (t->conn == conn)
+		t->conn = NULL;
+}
+
+/* ---- copying: on the worker ---- */
+
+static void copy_range(struct takeover *t, uint64_t at, uint64_t size)
+{
+	memcpy((char *)t->copy.writable + at, (const char *)t->cache->rows + at,
+	       size);
+}
+
+/* Scores, since and token of one head; and the rows of [t->tail, tail). */
+static void copy_head(struct takeover *t, const struct shm_layer *layer,
+		      uint32_t l, uint32_t h, uint64_t base, uint64_t tail)
+{
+	const struct shm_index *index = t->cache->index;
+	uint32_t slot, n_live = cache_levels(t->cache)[l].n_live;
+	const void *order = cache_order(t->cache, l, h);
+
+	copy_range(t, layer->score + h * layer->score_stride,
+		   layer->score_stride);
+	copy_range(t, layer->since + h * layer->since_stride,
+		   layer->since_stride);
+	copy_range(t, layer->token + h * layer->token_stride,
+		   layer->token_stride);
+	for (uint64_t i = t->tail; i < tail; i++) {
+		slot = order_entry(order, index->spec.entry_size,
+				   n_live + (uint32_t)(i - base));
+		copy_range(t,
+			   layer->k + h * layer->k_stride +
+				   (uint64_t)slot * index->spec.k_row,
+			   index->spec.k_row);
+		copy_range(t,
+			   layer->v + h * layer->v_stride +
+				   (uint64_t)slot * index->spec.v_row,
+			   index->spec.v_row);
+	}
+}
+
+static void copy_words(struct takeover *t, uint64_t commit)
+{
+	const struct shm_rows *from = t->cache->rows;
+	struct shm_rows *to = t->copy.writable;
+
+	*to = (struct shm_rows){
+		.magic = SHM_ROWS_MAGIC,
+		.version = SHM_VERSION,
+		.header_size = sizeof(*to),
+		.cache_id = t->cache->id,
+		.rows_size = t->cache->rows_size,
+		.commit = commit,
+		.head = shm_load_relaxed(&from->head),
+		.seen = shm_load_relaxed(&t->cache->index->generation),
+		.stalls = cache_stalls(t->cache),
+		.stall_ns = shm_load_relaxed(&from->stall_ns),
+		.adoptions = shm_load_relaxed(&from->adoptions),
+		.rings = shm_load_relaxed(&from->rings),
+	};
+	memcpy(to->note, from->note, sizeof(to->note));
+}
+
+/* What steps change, once more. Return: whether the commit stood still. */
+static bool copy_pass(struct takeover *t)
+{
+	const struct shm_index *index = t->cache->index;
+	const struct shm_layer *layers =
+		(const void *)((const char *)index + index->layers);
+	/* Pairs with the release in treekv_commit(). */
+	uint64_t commit = shm_load_acquire(&t->cache->rows->commit);
+	uint64_t tail = shm_commit_tail(commit);
+	struct cache_look look;
+
+	t->error = compact_check(index, t->cache->rows) ? -EUCLEAN : 0;
+	if (t->error)
+		return true;
+	cache_look(t->cache, &look);
+	for (uint32_t l = 0; l < index->spec.layers; l++)
+		for (uint32_t h = 0; h < index->spec.kv_heads; h++)
+			copy_head(t, &layers[l], l, h, look.base_tail, tail);
+	copy_range(t, index->ids, index->spec.ids * sizeof(uint32_t));
+	copy_words(t, commit);
+	t->tail = tail;
+	shm_load_barrier();
+	return shm_load_relaxed(&t->cache->rows->commit) == commit;
+}
+
+static bool copy_slice(struct worker_task *task, struct staging *staging)
+{
+	struct takeover *t = (struct takeover *)task;
+	uint64_t left = t->cache->rows_size - t->copied;
+
+	(void)staging;
+	if (!t->copied) {
+		worker_hold(t->cache);
+		t->tail = shm_commit_tail(
+			shm_load_acquire(&t->cache->rows->commit));
+	}
+	if (left) {
+		left = left < SLICE ? left : SLICE;
+		copy_range(t, t->copied, left);
+		t->copied += left;
+		return true;
+	}
+	task->over = copy_pass(t);
+	if (!task->over && ++t->passes == PASSES_MAX) {
+		t->error = -EBUSY;
+		task->over = true;
+	}
+	if (task->over && t->error)
+		worker_unhold(t->cache);
+	return true;
+}
+
+static bool publish_slice(struct worker_task *task, struct staging *staging)
+{
+	struct takeover *t = (struct takeover *)task;
+
+	(void)staging;
+	compact_move(&t->cache->compaction, t->copy.rows, t->copy.inode);
+	cache_rows_swap(t->cache, &t->copy); /* a snapshot may be reading */
+	worker_wake(t->cache);
+	worker_unhold(t->cache);
+	task->over = true;
+	return true;
+}
+
+/* ---- the rest: on the control thread ---- */
+
+static void on_ghost_gone(struct loop_op *op, int res, unsigned int flags)
+{
+	struct ghost *ghost = loop_entry(op, struct ghost, death);
+
+	(void)res;
+	(void)flags;
+	treekvd.store.used -= ghost->bytes;
+	LIST_REMOVE(ghost, link);
+	close(ghost->pidfd);
+	free(ghost);
+}
+
+/* Without memory for it the bytes stay charged: wrong on the safe side. */
+static void haunt(int pidfd, uint64_t bytes)
+{
+	struct ghost *ghost = calloc(1, sizeof(*ghost));
+
+	if (!ghost || pidfd < 0)
+		goto out;
+	ghost->pidfd = fcntl(pidfd, F_DUPFD_CLOEXEC, 3);
+	if (ghost->pidfd < 0)
+		goto out;
+	ghost->bytes = bytes;
+	ghost->death.done = on_ghost_gone;
+	LIST_INSERT_HEAD(&ghosts, ghost, link);
+	loop_poll_once(&treekvd.loop, ghost->pidfd, &ghost->death);
+	return;
+out:
+	free(ghost);
+}
+
+static void takeover_free(struct takeover *t)
+{
+	struct cache *cache = t->cache;
+
+	LIST_REMOVE(t, link);
+	cache_rows_free(&t->copy, cache);
+	if (t->barrier >= 0)
+		close(t->barrier);
+	free(t);
+	control_leave(cache);
+}
+
+static void fail(struct takeover *t, int error, const char *what)
+{
+	char text[320];
+
+	snprintf(text, sizeof(text), "the lease of cache %s is not broken: %s",
+		 t->cache->name, what);
+	treekvd.store.used -= t->cache->rows_size;
+	if (t->conn)
+		control_refuse(t->conn, t->id, error, text);
+	takeover_free(t);
+}
+
+static void on_published(struct worker_job *job)
+{
+	struct takeover *t = loop_entry(job, struct takeover, task.job);
+	struct cache *cache = t->cache;
+	struct lease *lease = cache->lease;
+
+	crash_at(CRASH_BREAK_PUBLISHED);
+	log_info("lease broken", "name=%s cache=%llu holder=%d passes=%u",
+		 cache->name, (unsigned long long)cache->id,
+		 lease ? lease->pid : 0, t->passes);
+	if (*cache->stored) {
+		service_forget(cache->stored);
+		memcpy(cache->stored, t->stored, sizeof(cache->stored));
+	}
+	if (lease) {
+		haunt(lease->pidfd, cache->rows_size);
+		control_end_lease(lease);
+	} else {
+		treekvd.store.used -= cache->rows_size;
+	}
+	if (t->conn)
+		control_done(t->conn, t->id);
+	takeover_free(t);
+}
+
+static void run(struct takeover *t,
+		bool (*slice)(struct worker_task *task,
+			      struct staging *staging),
+		void (*done)(struct worker_job *job))
+{
+	t->task.over = false;
+	t->task.slice = slice;
+	t->task.job.done = done;
+	worker_run(t->cache, &t->task);
+}
+
+static void on_kept(struct loop_op *op, int res, unsigned int flags)
+{
+	(void)res;
+	(void)flags;
+	crash_at(CRASH_BREAK_KEPT);
+	run(loop_entry(op, struct takeover, kept), publish_slice, on_published);
+}
+
+/* Into the store under a name of its own, so that either pair can be told. */
+static int keep(struct takeover *t)
+{
+	const int fds[] = { t->copy.fd, t->cache->index_fd };
+	int r;
+
+	/*
+	 * A name that no pair has or ever had while this inode is in use:
+	 * forgetting it must not reach another cache. Inodes of huge pages are
+	 * counted apart.
+	 */
+	snprintf(t->stored, sizeof(t->stored), "%c%07llx",
+		 t->cache->huge ? 'h' : 's',
+		 (unsigned long long)t->copy.inode & 0xfffffff);
+	r = service_store(t->stored, fds, 2);
+	if (!r)
+		t->barrier = service_barrier();
+	if (r || t->barrier < 0)
+		return r ? r : t->barrier;
+	t->kept.done = on_kept;
+	loop_poll_once(&treekvd.loop, t->barrier, &t->kept);
+	return 0;
+}
+
+/* The hold must end on the worker. */
+static bool unhold_slice(struct worker_task *task, struct staging *staging)
+{
+	(void)staging;
+	worker_unhold(task->job.cache);
+	task->over = true;
+	return true;
+}
+
+static void on_unheld(struct worker_job *job)
+{
+	fail(loop_entry(job, struct takeover, task.job), -EIO,
+	     "the service manager does not keep the copy");
+}
+
+static void fail_held(struct takeover *t)
+{
+	run(t, unhold_slice, on_unheld);
+}
+
+static void on_copied(struct worker_job *job)
+{
+	struct takeover *t = loop_entry(job, struct takeover, task.job);
+	int r = t->error;
+
+	crash_at(CRASH_BREAK_COPIED);
+	if (r == -EUCLEAN)
+		fail(t, r, "its holder has damaged its words");
+	else if (r)
+		fail(t, r,
+		     "its holder commits faster than it can be copied; "
+		     "stop him (kill -STOP) first");
+	else if (!treekvd.kept)
+		run(t, publish_slice, on_published);
+	else if (keep(t))
+		fail_held(t);
+}
+
+static const char *refusal(const struct cache *cache, int *error)
+{
+	*error = -EUCLEAN;
+	if (cache_fault(cache))
+		return "it is quarantined";
+	*error = -ESRCH;
+	if (!cache->lease)
+		return "nobody holds it";
+	*error = -EBUSY;
+	if (takeover_holds(cache))
+		return "that is under way";
+	*error = -ENOSPC;
+	if (treekvd.store.pool - treekvd.store.used < cache->rows_size)
+		return "the pool has no room for a copy of its rows; drop "
+		       "caches, or give the daemon a larger --pool";
+	return NULL;
+}
+
+void takeover_on_break(struct conn *conn, uint64_t id,
+		       const Treekv__Break *request)
+{
+	struct cache *cache = control_find(conn, request->name);
+	struct cache_error error = { .text = "out of memory" };
+	const char *why = "there is no such cache";
+	char text[SHM_NAME_MAX + 400];
+	struct takeover *t = NULL;
+	int r = -ENOENT;
+
+	if (cache)
+		why = refusal(cache, &r);
+	if (!why) {
+		t = calloc(1, sizeof(*t));
+		r = t ? cache_rows_new(&t->copy, cache, &error) : -ENOMEM;
+		why = r ? error.text : NULL;
+	}
+	if (why) {
+		free(t);
+		snprintf(text, sizeof(text),
+			 "the lease of cache %.*s is not broken: %s",
+			 SHM_NAME_MAX, request->name, why);
+		control_refuse(conn, id, r, text);
+		return;
+	}
+	t->conn = conn;
+	t->id = id;
+	t->cache = cache;
+	t->barrier = -1;
+	treekvd.store.used += cache->rows_size;
+	LIST_INSERT_HEAD(&takeovers, t, link);
+	run(t, copy_slice, on_copied);
+}
+
+void takeover_exit(void)
+{
+	struct ghost *ghost;
+
+	while ((ghost = LIST_FIRST(&ghosts))) {
+		LIST_REMOVE(ghost, link);
+		close(ghost->pidfd);
+		free(ghost);
+	}
+}

@@ -1,0 +1,104 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * Workers compact. Each is one thread with one ring and a set of caches; the
+ * control thread hands it caches and leases by MSG_RING and gets them back the
+ * same way.
+ */
+#ifndef TREEKVD_WORKER_H
+#define TREEKVD_WORKER_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "daemon/loop.h"
+
+struct cache;
+struct lease;
+struct staging;
+struct worker;
+
+/*
+ * What the control thread asks of a worker: embedded in what it is about, one
+ * at a time in flight. done runs on the control thread.
+ */
+struct worker_job {
+	struct loop_op op;
+	struct worker *worker;
+	struct cache *cache;
+	struct lease *lease;
+	void (*run)(struct worker_job *job); /* the worker's */
+	void (*done)(struct worker_job *job);
+};
+
+/* Tasks of a lane run one after the other, the lanes side by side. */
+enum worker_lane {
+	WORKER_SAVE, /* may be slowed down on purpose */
+	WORKER_LOAD, /* somebody waits for it */
+	WORKER_LANES,
+};
+
+/*
+ * Work that takes a while, done a slice at a time between compactions. job.done
+ * follows when it is over.
+ */
+struct worker_task {
+	struct worker_job job;
+	enum worker_lane lane;
+	/* Return: false when only a completion can bring it on. */
+	bool (*slice)(struct worker_task *task, struct staging *staging);
+	bool over; /* set by slice */
+	struct worker_task *next;
+};
+
+struct worker_counters {
+	uint64_t compactions;
+	uint64_t evictions;
+	uint64_t rings;
+	uint64_t busy_ns;
+};
+
+/**
+ * worker_new - start a worker
+ * @control: the caller's loop
+ * @why: on failure set to what went wrong
+ */
+int worker_new(struct worker **ret, struct loop *control, const char **why);
+
+/* Every cache must have been forgotten. Takes NULL, returns it. */
+struct worker *worker_free(struct worker *worker);
+
+/* Caches it has; for choosing the one with the fewest. */
+unsigned int worker_caches(const struct worker *worker);
+
+void worker_counters(const struct worker *worker, struct worker_counters *ret);
+
+/* Gives a new cache to a worker, which makes its rows present by and by. */
+void worker_give(struct worker *worker, struct cache *cache,
+		 struct worker_job *job);
+
+/* The worker lets go of a cache; job->done follows. Its leases are over. */
+void worker_take_back(struct cache *cache, struct worker_job *job);
+
+/* The worker listens to a lease's doorbell. */
+void worker_watch(struct lease *lease, struct worker_job *job);
+
+/* The worker stops listening; job->done follows. */
+void worker_unwatch(struct lease *lease, struct worker_job *job);
+
+/* job->done follows as soon as the worker's loop has come round. */
+void worker_probe(struct worker *worker, struct worker_job *job);
+
+/* Wakes a writer who sleeps on the generation. */
+void worker_wake(struct cache *cache);
+
+/* Runs a task on the worker that has @cache; task->job.done is set. */
+void worker_run(struct cache *cache, struct worker_task *task);
+
+/*
+ * On the cache's worker: no order is published until it is unheld, upon which
+ * what came due is done.
+ */
+void worker_hold(struct cache *cache); /* as often as it is unheld */
+void worker_unhold(struct cache *cache);
+
+#endif /* TREEKVD_WORKER_H */
