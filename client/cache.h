@@ -1,0 +1,117 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * What the parts of libtreekv share about an attached cache. writer.c runs
+ * steps on two mappings and knows nothing of sockets; open.c gets the mappings
+ * from the daemon; local.c makes private ones and compacts in place, for
+ * programs that want the same cache without a daemon.
+ */
+#ifndef TREEKV_CACHE_H
+#define TREEKV_CACHE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "client/treekv.h"
+#include "proto/shm.h"
+
+/* How a writer reaches whoever compacts. */
+struct cache_ops {
+	/* Somebody should look at commit or seen. No wait, no allocation. */
+	void (*ring)(struct treekv_cache *cache);
+	/*
+	 * Sleep until generation is no longer @generation, a while at most.
+	 * Return: 0 to look again (also when nothing changed); -ESTALE the
+	 * lease is lost; another errno when there is no use in waiting on.
+	 */
+	int (*wait)(struct treekv_cache *cache, uint64_t generation,
+		    int timeout_ms);
+	/* The epoch has changed: there is a new daemon. Never waits long. */
+	void (*renew)(struct treekv_cache *cache);
+	void (*release)(struct treekv_cache *cache);
+};
+
+struct cache_layer {
+	struct shm_layer at; /* private copy, checked */
+	uint32_t base_live; /* n_live of the generation in use */
+	bool appended;
+};
+
+struct cache_head {
+	uint8_t *k;
+	uint8_t *v;
+	float *score[2];
+	uint32_t *since;
+	uint32_t *token;
+	uint32_t *rank; /* private: published ranks and the own appends */
+	uint64_t generation; /* that rank is of */
+	const void *order[2]; /* of each buffer */
+	const void *published[2]; /* ranks, of each buffer */
+	uint32_t observed; /* tokens of the running step */
+};
+
+struct treekv_cache {
+	const struct cache_ops *ops;
+	void *owner; /* the ops' own */
+	const struct shm_index *index;
+	struct shm_rows *rows;
+	uint64_t index_size;
+	uint64_t rows_size;
+	char name[SHM_NAME_MAX + 1];
+	struct shm_spec spec; /* private copy, checked */
+	bool scored; /* the policy reads scores */
+	bool last_only; /* tova: a weight replaces, it does not add */
+
+	uint64_t epoch; /* of the daemon that was spoken to last */
+	uint64_t generation; /* in use, adopted */
+	uint64_t base_tail;
+	uint64_t free;
+	uint64_t ring_at;
+	uint64_t rows_inode;
+	uint64_t tail; /* committed */
+	uint64_t dirty; /* what head says */
+	unsigned int parity;
+	uint32_t step; /* tokens of the running step, 0: none */
+
+	struct cache_layer *layer; /* [layers] */
+	struct cache_head *head; /* [layers][kv_heads] */
+	uint32_t *ranks; /* what every head[].rank points into */
+	uint64_t attach_ns;
+	uint64_t reconnects;
+	bool created;
+	bool lost; /* the lease is gone: every step is -ESTALE */
+};
+
+/**
+ * cache_init - ready a cache whose mappings, ops and name are set
+ *
+ * Checks index and rows against each other, then adopts the newest order.
+ * Return: 0, -EPROTO, -EBADMSG, -ENOMEM, with the text set.
+ */
+int cache_init(struct treekv_cache *cache);
+
+/* Frees what cache_init() made; the mappings are ops->release()'s. */
+void cache_exit(struct treekv_cache *cache);
+
+/* Takes the newest order into use. Return: 0, -ESTALE. */
+int cache_adopt(struct treekv_cache *cache);
+
+static inline struct cache_head *cache_head_at(const struct treekv_cache *cache,
+					       uint32_t layer, uint32_t head)
+{
+	return &cache->head[(size_t)layer * cache->spec.kv_heads + head];
+}
+
+/* Rows of a layer that are committed. */
+static inline uint32_t cache_held(const struct treekv_cache *cache,
+				  uint32_t layer)
+{
+	return cache->layer[layer].base_live +
+	       (uint32_t)(cache->tail - cache->base_tail);
+}
+
+/* Sets this thread's error text and returns @error (negative). */
+__attribute__((format(printf, 2, 3))) int error_set(int error,
+						    const char *format, ...);
+
+#endif /* TREEKV_CACHE_H */

@@ -1,0 +1,555 @@
+// SPDX-License-Identifier: BSD-2-Clause
+/*
+ * A connection is one stream socket on which requests are answered in order,
+ * one at a time: a request costs one send and, unless the reply is long, one
+ * recvmsg, which brings its descriptors along.
+ *
+ * Whatever leaves the stream in doubt (a timeout, a wrong id, bytes nobody
+ * asked for) closes it; the next call makes a new one. Whether a failed call
+ * may simply be repeated is a property of the request, kept in one table. A
+ * lease does not end with its connection, so reconnecting loses nothing; caches
+ * compare the session of their lease with the connection's and renew it.
+ *
+ * The daemon's replies are checked like anybody's: length, id, shape, number of
+ * descriptors. Descriptors that nobody takes are closed, on every path.
+ */
+#include <assert.h>
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "client/cache.h"
+#include "client/conn.h"
+
+#define INBOX_ROOM (64U << 10)
+#define DIAL_TRIES 3
+
+/* What there is to know of a request before it is sent. */
+static const struct request_kind {
+	const char *name;
+	Treekv__Reply__BodyCase reply;
+	bool repeat; /* twice is the same as once */
+} request_kinds[] = {
+	[TREEKV__REQUEST__BODY_HELLO] = { "hello", TREEKV__REPLY__BODY_HELLO,
+					  true },
+	[TREEKV__REQUEST__BODY_CREATE] = { "create",
+					   TREEKV__REPLY__BODY_ATTACHED,
+					   false },
+	[TREEKV__REQUEST__BODY_ATTACH] = { "attach",
+					   TREEKV__REPLY__BODY_ATTACHED,
+					   false },
+	[TREEKV__REQUEST__BODY_DETACH] = { "detach",
+					   TREEKV__REPLY__BODY__NOT_SET, true },
+	[TREEKV__REQUEST__BODY_DROP] = { "drop", TREEKV__REPLY__BODY__NOT_SET,
+					 false },
+	[TREEKV__REQUEST__BODY_LIST] = { "list", TREEKV__REPLY__BODY_LIST,
+					 true },
+	[TREEKV__REQUEST__BODY_INSPECT] = { "inspect",
+					    TREEKV__REPLY__BODY_INSPECT, true },
+	[TREEKV__REQUEST__BODY_STATS] = { "stats", TREEKV__REPLY__BODY_STATS,
+					  true },
+	[TREEKV__REQUEST__BODY_BREAK_LEASE] = { "lease break",
+						TREEKV__REPLY__BODY__NOT_SET,
+						false },
+	[TREEKV__REQUEST__BODY_SNAPSHOT] = { "snapshot",
+					     TREEKV__REPLY__BODY_PERSIST,
+					     true },
+	[TREEKV__REQUEST__BODY_RESTORE] = { "restore",
+					    TREEKV__REPLY__BODY_PERSIST,
+					    false },
+};
+
+/* A reply as it comes in. */
+struct inbox {
+	uint8_t *bytes;
+	size_t size;
+	size_t room;
+	int fds[FRAME_FDS_MAX];
+	unsigned int n_fds;
+};
+
+static int64_t now_ms(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
+}
+
+static void inbox_clear(struct inbox *inbox)
+{
+	for (unsigned int i = 0; i < inbox->n_fds; i++)
+		close(inbox->fds[i]);
+	free(inbox->bytes);
+	*inbox = (struct inbox){ 0 };
+}
+
+static void hang_up(struct treekv *kv)
+{
+	if (kv->fd >= 0)
+		close(kv->fd);
+	kv->fd = -1;
+}
+
+static int set_timeout(struct treekv *kv, int timeout_ms)
+{
+	struct timeval time = { .tv_sec = timeout_ms / 1000,
+				.tv_usec = timeout_ms % 1000 * 1000 };
+
+	if (kv->fd < 0 || kv->timeout_ms == timeout_ms)
+		return 0;
+	if (setsockopt(kv->fd, SOL_SOCKET, SO_RCVTIMEO, &time, sizeof(time)) ||
+	    setsockopt(kv->fd, SOL_SOCKET, SO_SNDTIMEO, &time, sizeof(time)))
+		return error_set(-errno, "cannot set a socket's timeout: %s",
+				 strerror(errno));
+	kv->timeout_ms = timeout_ms;
+	return 0;
+}
+
+/* Return: 0, -EPIPE, -ECONNRESET, -ETIMEDOUT, ...; no text. */
+static int send_bytes(struct treekv *kv, const uint8_t *bytes, size_t size,
+		      int64_t deadline, bool *accepted)
+{
+	while (size > 0) {
+		ssize_t n = send(kv->fd, bytes, size, MSG_NOSIGNAL);
+
+		if (n < 0 && errno == EINTR && now_ms() < deadline)
+			continue;
+		if (n < 0 && (errno == EINTR || errno == EAGAIN))
+			return -ETIMEDOUT;
+		if (n < 0)
+			return -errno;
+		*accepted = true;
+		bytes += n;
+		size -= (size_t)n;
+	}
+	return 0;
+}
+
+static int send_request(struct treekv *kv, const Treekv__Request *request,
+			int64_t deadline, bool *accepted)
+{
+	size_t size = treekv__request__get_packed_size(request);
+	uint8_t *bytes;
+	int r;
+
+	if (size > FRAME_REQUEST_MAX)
+		return -EMSGSIZE;
+	bytes = malloc(FRAME_HEADER + size);
+	if (!bytes)
+		return -ENOMEM;
+	frame_header(bytes, (uint32_t)size);
+	treekv__request__pack(request, bytes + FRAME_HEADER);
+	r = send_bytes(kv, bytes, FRAME_HEADER + size, deadline, accepted);
+	free(bytes);
+	return r;
+}
+
+/* Takes what fits and closes the rest. */
+static void inbox_take_fds(struct inbox *inbox, struct msghdr *message)
+{
+	struct cmsghdr *c;
+
+	for (c = CMSG_FIRSTHDR(message); c; c = CMSG_NXTHDR(message, c)) {
+		size_t n = (c->cmsg_len - CMSG_LEN(0)) / sizeof(int);
+
+		if (c->cmsg_level != SOL_SOCKET || c->cmsg_type != SCM_RIGHTS)
+			continue;
+		for (size_t i = 0; i < n; i++) {
+			int fd;
+
+			memcpy(&fd, CMSG_DATA(c) + i * sizeof(fd), sizeof(fd));
+			if (inbox->n_fds < FRAME_FDS_MAX)
+				inbox->fds[inbox->n_fds++] = fd;
+			else
+				close(fd);
+		}
+	}
+}
+
+static int receive_some(struct treekv *kv, struct inbox *inbox,
+			int64_t deadline)
+{
+	_Alignas(struct cmsghdr) char control[CMSG_SPACE(sizeof(inbox->fds))];
+	struct iovec bytes = { .iov_base = inbox->bytes + inbox->size,
+			       .iov_len = inbox->room - inbox->size };
+	struct msghdr message = { .msg_iov = &bytes,
+				  .msg_iovlen = 1,
+				  .msg_control = control,
+				  .msg_controllen = sizeof(control) };
+	ssize_t n = recvmsg(kv->fd, &message, MSG_CMSG_CLOEXEC);
+
+	if (n < 0 && errno == EINTR && now_ms() < deadline)
+		return 0;
+	if (n < 0)
+		return errno == EAGAIN || errno == EINTR ? -ETIMEDOUT : -errno;
+	inbox_take_fds(inbox, &message);
+	if (n == 0)
+		return -ECONNRESET;
+	inbox->size += (size_t)n;
+	return 0;
+}
+
+static int inbox_reserve(struct inbox *inbox, size_t room)
+{
+	uint8_t *bytes;
+
+	if (inbox->room >= room)
+		return 0;
+	bytes = realloc(inbox->bytes, room);
+	if (!bytes)
+		return -ENOMEM;
+	inbox->bytes = bytes;
+	inbox->room = room;
+	return 0;
+}
+
+/* Reads one frame and nothing behind it; *body is its length. */
+static int receive_frame(struct treekv *kv, struct inbox *inbox,
+			 int64_t deadline, uint32_t *body)
+{
+	int r = inbox_reserve(inbox, INBOX_ROOM);
+
+	while (!r) {
+		uint32_t length = 0;
+
+		r = frame_check(inbox->bytes, inbox->size, FRAME_REPLY_MAX,
+				body);
+		if (r)
+			break;
+		if (inbox->size >= FRAME_HEADER)
+			memcpy(&length, inbox->bytes, FRAME_HEADER);
+		r = inbox_reserve(inbox, FRAME_HEADER + (size_t)length);
+		if (!r && now_ms() >= deadline)
+			r = -ETIMEDOUT;
+		if (!r)
+			r = receive_some(kv, inbox, deadline);
+	}
+	if (r < 0)
+		return r;
+	return inbox->size == FRAME_HEADER + (size_t)*body ? 0 : -EPROTO;
+}
+
+/* Is it an answer to what was asked? */
+static int reply_check(const Treekv__Reply *reply,
+		       const Treekv__Request *request)
+{
+	const struct request_kind *kind = &request_kinds[request->body_case];
+
+	if (reply->error < -4095 || reply->error > 0)
+		return -EPROTO;
+	if (!reply->id && reply->error)
+		return 0; /* about the connection, which the daemon ends */
+	if (reply->id != request->id)
+		return -EPROTO;
+	return reply->error || reply->body_case == kind->reply ? 0 : -EPROTO;
+}
+
+/* One request over the connection as it is; no text but the daemon's. */
+static int exchange(struct treekv *kv, Treekv__Request *request,
+		    Treekv__Reply **ret, struct inbox *inbox, bool *accepted)
+{
+	int64_t deadline = now_ms() + kv->timeout_ms;
+	Treekv__Reply *reply;
+	uint32_t body = 0;
+	int r;
+
+	request->id = ++kv->last_id;
+	r = send_request(kv, request, deadline, accepted);
+	/* A daemon that turns us away has said why before it hung up. */
+	if (!r || r == -EPIPE || r == -ECONNRESET) {
+		int sent = r;
+
+		r = receive_frame(kv, inbox, deadline, &body);
+		if (r)
+			return sent ? sent : r;
+	}
+	if (r)
+		return r;
+	reply = treekv__reply__unpack(NULL, body, inbox->bytes + FRAME_HEADER);
+	if (!reply)
+		return -EPROTO;
+	r = reply_check(reply, request);
+	if (r)
+		treekv__reply__free_unpacked(reply, NULL);
+	else
+		*ret = reply;
+	return r;
+}
+
+/* The daemon's refusal as an error of ours. Frees a reply that is one. */
+static int reply_error(Treekv__Reply *reply, const struct request_kind *kind)
+{
+	int r = reply->error;
+
+	if (!r)
+		return 0;
+	if (reply->text && reply->text[0])
+		error_set(r, "%s", reply->text);
+	else
+		error_set(r, "treekvd refuses to %s: %s", kind->name,
+			  strerror(-r));
+	treekv__reply__free_unpacked(reply, NULL);
+	return r;
+}
+
+static int explain_connect(const struct treekv *kv, int error)
+{
+	const char *path = kv->address.sun_path;
+	const char *advice = "";
+
+	if (error == -ENOENT || error == -ECONNREFUSED)
+		advice = "; is it running? Start it with 'systemctl start "
+			 "treekvd', or give its socket by --socket or "
+			 "TREEKV_SOCKET";
+	else if (error == -EACCES)
+		advice = "; its group may use it: 'usermod -aG treekv USER', "
+			 "then log in again";
+	return error_set(error, "cannot connect to treekvd at %s: %s%s", path,
+			 strerror(-error), advice);
+}
+
+static int explain_call(const struct treekv *kv,
+			const struct request_kind *kind, int error)
+{
+	const char *path = kv->address.sun_path;
+
+	if (error == -ETIMEDOUT)
+		return error_set(error,
+				 "treekvd at %s has not answered '%s' in %d "
+				 "ms; it hangs or is overloaded: see its log "
+				 "('journalctl -u treekvd')",
+				 path, kind->name, kv->timeout_ms);
+	if (error == -EPIPE || error == -ECONNRESET)
+		return error_set(-ECONNRESET,
+				 "treekvd at %s closed the connection before "
+				 "it answered '%s'; see its log ('journalctl "
+				 "-u treekvd') and ask again",
+				 path, kind->name);
+	if (error == -EPROTO || error == -EMSGSIZE)
+		return error_set(-EPROTO,
+				 "what answered '%s' at %s does not speak "
+				 "treekvd's protocol %d; is it another program "
+				 "or another version?",
+				 kind->name, path, TREEKV_PROTOCOL);
+	return error_set(error, "cannot ask treekvd at %s to %s: %s", path,
+			 kind->name, strerror(-error));
+}
+
+/* Agrees on a version. The text is set. */
+static int greet(struct treekv *kv)
+{
+	const struct request_kind *kind =
+		&request_kinds[TREEKV__REQUEST__BODY_HELLO];
+	Treekv__Hello hello = TREEKV__HELLO__INIT;
+	Treekv__Request request = TREEKV__REQUEST__INIT;
+	struct inbox inbox = { 0 };
+	bool accepted = false;
+	Treekv__Reply *reply;
+	int r;
+
+	hello.version_min = TREEKV_PROTOCOL;
+	hello.version_max = TREEKV_PROTOCOL;
+	hello.program = program_invocation_short_name;
+	request.body_case = TREEKV__REQUEST__BODY_HELLO;
+	request.hello = &hello;
+	r = exchange(kv, &request, &reply, &inbox, &accepted);
+	inbox_clear(&inbox);
+	if (r)
+		return explain_call(kv, kind, r);
+	r = reply_error(reply, kind);
+	if (r)
+		return r == -EPROTONOSUPPORT ? -EPROTO : r;
+	if (reply->hello->version != TREEKV_PROTOCOL) {
+		r = error_set(-EPROTO,
+			      "%s at %s speaks protocol %u, this library %d; "
+			      "use the library that came with it",
+			      reply->hello->daemon, kv->address.sun_path,
+			      reply->hello->version, TREEKV_PROTOCOL);
+	} else {
+		kv->version = reply->hello->version;
+		kv->daemon_pid = (pid_t)reply->hello->pid;
+		snprintf(kv->daemon, sizeof(kv->daemon), "%s",
+			 reply->hello->daemon);
+	}
+	treekv__reply__free_unpacked(reply, NULL);
+	return r;
+}
+
+static int dial_once(struct treekv *kv, int timeout_ms)
+{
+	int r;
+
+	hang_up(kv);
+	kv->fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	if (kv->fd < 0)
+		return error_set(-errno, "cannot make a socket: %s",
+				 strerror(errno));
+	kv->pid = getpid();
+	kv->timeout_ms = 0;
+	r = set_timeout(kv, timeout_ms);
+	if (r)
+		goto out;
+	do
+		r = connect(kv->fd, (const struct sockaddr *)&kv->address,
+			    sizeof(kv->address));
+	while (r && errno == EINTR);
+	if (r) {
+		r = explain_connect(kv, errno == EAGAIN ? -ETIMEDOUT : -errno);
+		goto out;
+	}
+	r = greet(kv);
+	if (!r)
+		++kv->session;
+out:
+	if (r)
+		hang_up(kv);
+	return r;
+}
+
+/*
+ * Replaces the connection, if there is one. The text is set. A daemon that dies
+ * takes along who was in its queue; the next one's is entered at once, and the
+ * answer waited for there.
+ */
+static int dial(struct treekv *kv, int timeout_ms)
+{
+	int r = -ECONNRESET;
+
+	for (int i = 0; r == -ECONNRESET && i < DIAL_TRIES; i++)
+		r = dial_once(kv, timeout_ms);
+	return r;
+}
+
+/* One try; a stream in doubt is closed. The text is set. */
+static int attempt(struct treekv *kv, Treekv__Request *request,
+		   Treekv__Reply **ret, struct inbox *inbox, bool *accepted)
+{
+	int r = exchange(kv, request, ret, inbox, accepted);
+
+	if (!r)
+		return 0;
+	hang_up(kv);
+	inbox_clear(inbox);
+	return explain_call(kv, &request_kinds[request->body_case], r);
+}
+
+static int call(struct treekv *kv, int timeout_ms, Treekv__Request *request,
+		Treekv__Reply **ret, struct inbox *inbox)
+{
+	const struct request_kind *kind = &request_kinds[request->body_case];
+	bool accepted = false, fresh;
+	int r;
+
+	/* The daemon knows a connection by the process that made it. */
+	if (kv->fd >= 0 && kv->pid != getpid())
+		hang_up(kv);
+	fresh = kv->fd < 0;
+	r = fresh ? dial(kv, timeout_ms) : set_timeout(kv, timeout_ms);
+	if (r)
+		return r;
+	r = attempt(kv, request, ret, inbox, &accepted);
+	if (r == -ECONNRESET && !fresh && (!accepted || kind->repeat)) {
+		r = dial(kv, timeout_ms);
+		if (!r)
+			r = attempt(kv, request, ret, inbox, &accepted);
+	}
+	return r ? r : reply_error(*ret, kind);
+}
+
+int conn_call_within(struct treekv *kv, int timeout_ms,
+		     Treekv__Request *request, Treekv__Reply **ret,
+		     int fds[FRAME_FDS_MAX], unsigned int *n_fds)
+{
+	struct inbox inbox = { 0 };
+	Treekv__Reply *reply;
+	int r;
+
+	assert(timeout_ms > 0);
+	pthread_mutex_lock(&kv->lock);
+	r = call(kv, timeout_ms, request, &reply, &inbox);
+	pthread_mutex_unlock(&kv->lock);
+	if (!r) {
+		*ret = reply;
+		if (fds) {
+			memcpy(fds, inbox.fds, sizeof(inbox.fds));
+			*n_fds = inbox.n_fds;
+			inbox.n_fds = 0;
+		}
+	}
+	inbox_clear(&inbox);
+	return r;
+}
+
+int conn_call(struct treekv *kv, Treekv__Request *request, Treekv__Reply **ret,
+	      int fds[FRAME_FDS_MAX], unsigned int *n_fds)
+{
+	return conn_call_within(kv, CONN_TIMEOUT_MS, request, ret, fds, n_fds);
+}
+
+bool conn_answered(const struct treekv *kv)
+{
+	return kv->fd >= 0;
+}
+
+bool conn_alive(struct treekv *kv, uint64_t session)
+{
+	bool alive = false;
+	char byte;
+
+	pthread_mutex_lock(&kv->lock);
+	if (kv->fd >= 0 && kv->session == session)
+		alive = recv(kv->fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) < 0 &&
+			(errno == EAGAIN || errno == EINTR);
+	pthread_mutex_unlock(&kv->lock);
+	return alive;
+}
+
+static int set_address(struct treekv *kv, const char *path)
+{
+	if (!path)
+		path = secure_getenv("TREEKV_SOCKET");
+	if (!path || !path[0])
+		path = TREEKV_SOCKET_DEFAULT;
+	if (strlen(path) >= sizeof(kv->address.sun_path))
+		return error_set(-ENAMETOOLONG,
+				 "the socket's path %s is too long: %zu bytes "
+				 "is the most",
+				 path, sizeof(kv->address.sun_path) - 1);
+	kv->address.sun_family = AF_UNIX;
+	memcpy(kv->address.sun_path, path, strlen(path) + 1);
+	return 0;
+}
+
+int treekv_connect(struct treekv **ret, const char *socket)
+{
+	struct treekv *kv = calloc(1, sizeof(*kv));
+	int r;
+
+	if (!kv)
+		return error_set(-ENOMEM, "no memory for a connection");
+	kv->fd = -1;
+	pthread_mutex_init(&kv->lock, NULL);
+	r = set_address(kv, socket);
+	if (!r)
+		r = dial(kv, CONN_TIMEOUT_MS);
+	if (r)
+		treekv_close(kv);
+	else
+		*ret = kv;
+	return r;
+}
+
+struct treekv *treekv_close(struct treekv *kv)
+{
+	if (!kv)
+		return NULL;
+	hang_up(kv);
+	pthread_mutex_destroy(&kv->lock);
+	free(kv);
+	return NULL;
+}

@@ -1,0 +1,79 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * The connection to the daemon as the rest of the client sees it: a request
+ * out, its reply and descriptors in, reconnecting where that is harmless.
+ */
+#ifndef TREEKV_CONN_H
+#define TREEKV_CONN_H
+
+#include <pthread.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/types.h>
+#include <sys/un.h>
+
+#include "client/treekv.h"
+#include "proto/frame.h"
+#include "treekv.pb-c.h"
+
+#define CONN_TIMEOUT_MS 10000 /* a daemon that takes longer hangs */
+
+struct treekv {
+	pthread_mutex_t lock; /* a stalled step may talk as well */
+	struct sockaddr_un address;
+	int fd; /* -1: lost, made again by the next call */
+	pid_t pid; /* who made it: a lease is not inherited by a fork */
+	int timeout_ms; /* what fd is set to */
+	uint64_t session; /* raised by each connection made */
+	uint64_t last_id;
+	uint32_t version;
+	pid_t daemon_pid;
+	char daemon[64];
+};
+
+/**
+ * conn_call - one request and its reply
+ * @kv: connected again where that is needed
+ * @request: its body; the id is filled in
+ * @ret: the reply; its body is the one that belongs to the request. Free it
+ *	with treekv__reply__free_unpacked(reply, NULL)
+ * @fds: the descriptors that came with it, the caller's to close; NULL: none
+ *	are expected and any that come are closed
+ * @n_fds: how many; NULL when @fds is
+ *
+ * A request is sent a second time, over a new connection, when the old one
+ * turns out to be dead before it took a byte, and also later when doing it
+ * twice is the same as once.
+ *
+ * Return: 0; the daemon's own refusal, upon which the connection goes on
+ * (conn_answered()); -ENOENT, -ECONNREFUSED, -EACCES when it cannot be
+ * reached; -ECONNRESET, -ETIMEDOUT, -EPROTO, -ENOMEM. The text is set.
+ */
+int conn_call(struct treekv *kv, Treekv__Request *request, Treekv__Reply **ret,
+	      int fds[FRAME_FDS_MAX], unsigned int *n_fds);
+
+/* The same, and a daemon that takes longer than @timeout_ms is -ETIMEDOUT. */
+int conn_call_within(struct treekv *kv, int timeout_ms,
+		     Treekv__Request *request, Treekv__Reply **ret,
+		     int fds[FRAME_FDS_MAX], unsigned int *n_fds);
+
+/* Did the last call that failed fail by the daemon's word? */
+bool conn_answered(const struct treekv *kv);
+
+/* Is the connection of that session still up? Does not wait. */
+bool conn_alive(struct treekv *kv, uint64_t session);
+
+/**
+ * open_reconnect - renew a cache's lease if its connection is lost
+ * @cache: attached by treekv_open()
+ * @timeout_ms: 50 to 1000 are taken
+ *
+ * One try. For a step that sees a new epoch: a new daemon adopted the cache.
+ *
+ * Return: 0 (also when nothing was lost); -EAGAIN nobody is there yet; -ESTALE
+ * the lease is gone for good and cache->lost is set; -EPROTO the new daemon
+ * speaks another protocol.
+ */
+int open_reconnect(struct treekv_cache *cache, int timeout_ms);
+
+#endif /* TREEKV_CONN_H */

@@ -1,0 +1,568 @@
+// SPDX-License-Identifier: BSD-2-Clause
+/*
+ * Attaching to a cache that the daemon holds, and staying attached.
+ *
+ * One request brings three descriptors. Both memfds are mapped and closed: the
+ * mappings keep them alive and their inodes are all that is needed later. rows
+ * is not inherited by children (two writers otherwise), and neither mapping
+ * goes into a core dump, which would be gigabytes of other people's text.
+ *
+ * A lease belongs to this process, not to the connection. When the daemon is
+ * replaced, the mappings stay as they are and only the doorbell is new: the
+ * lease is renewed by one request, and the answer must be about the very same
+ * inodes. That happens at a step that sees a new epoch, or in a stall, which
+ * looks after the connection every 100 ms while it sleeps on generation. Tries
+ * are spaced 10 to 500 ms apart, and the sleep between them is on generation as
+ * well: a new daemon may compact before we have found it.
+ */
+#include <assert.h>
+#include <errno.h>
+#include <linux/futex.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "client/cache.h"
+#include "client/conn.h"
+#include "proto/barrier.h"
+#include "proto/layout.h"
+
+#define SLICE_MS       100 /* of a stall, between looks at the connection */
+#define BACKOFF_MIN_MS 10
+#define BACKOFF_MAX_MS 500
+#define RENEW_MIN_MS   50 /* a try cut shorter than that would never succeed */
+#define RENEW_MAX_MS   1000 /* of a stall, on a daemon that hangs */
+#define POPULATE_MAX   (UINT64_C(4) << 20) /* in small pages */
+#define OPEN_FLAGS     (TREEKV_CREATE | TREEKV_EXCLUSIVE | TREEKV_EPHEMERAL)
+
+static_assert((int)TREEKV_F32 == (int)TREEKV__DTYPE__F32, "protocol");
+static_assert((int)TREEKV_F16 == (int)TREEKV__DTYPE__F16, "protocol");
+static_assert((int)TREEKV_BF16 == (int)TREEKV__DTYPE__BF16, "protocol");
+static_assert((int)TREEKV_POLICY_TREEKV == (int)TREEKV__POLICY__TREEKV, "");
+static_assert((int)TREEKV_POLICY_FULL == (int)TREEKV__POLICY__FULL, "");
+static_assert((int)TREEKV_POSITIONS_RANK == (int)TREEKV__POSITIONS__RANK, "");
+static_assert((int)TREEKV_POSITIONS_ORIGINAL ==
+		      (int)TREEKV__POSITIONS__ORIGINAL,
+	      "protocol");
+static_assert(TREEKV_NAME_MAX == SHM_NAME_MAX, "ABI");
+static_assert(TREEKV_MODEL_SIZE == SHM_MODEL_SIZE, "ABI");
+
+enum {
+	GRANT_ROWS,
+	GRANT_INDEX,
+	GRANT_DOORBELL,
+	GRANT_FDS,
+};
+
+static_assert(GRANT_FDS == FRAME_FDS_MAX, "protocol");
+
+/* What the daemon hands out. */
+struct grant {
+	Treekv__Reply *reply;
+	int fds[GRANT_FDS];
+	unsigned int n_fds;
+	struct stat rows;
+	struct stat index;
+};
+
+struct attachment {
+	struct treekv_cache cache;
+	struct treekv *kv;
+	uint64_t lease; /* 0: none */
+	uint64_t session; /* of the connection it was got on */
+	int doorbell;
+	dev_t rows_dev, index_dev;
+	ino_t rows_ino, index_ino;
+	int backoff_ms;
+	int64_t next_try; /* ms */
+};
+
+static int64_t now_ns(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return (int64_t)now.tv_sec * 1000000000 + now.tv_nsec;
+}
+
+static int64_t now_ms(void)
+{
+	return now_ns() / 1000000;
+}
+
+static void grant_free(struct grant *grant)
+{
+	for (unsigned int i = 0; i < grant->n_fds; i++)
+		close(grant->fds[i]);
+	if (grant->reply)
+		treekv__reply__free_unpacked(grant->reply, NULL);
+}
+
+static int check_size(const char *what, int fd, struct stat *st, uint64_t size,
+		      uint64_t least)
+{
+	if (fstat(fd, st))
+		return error_set(-errno, "cannot fstat %s: %s", what,
+				 strerror(errno));
+	if (!S_ISREG(st->st_mode) || (uint64_t)st->st_size != size ||
+	    size < least)
+		return error_set(-EPROTO,
+				 "treekvd sent a descriptor for %s of %lld "
+				 "bytes and speaks of %llu; are library and "
+				 "daemon of one version?",
+				 what, (long long)st->st_size,
+				 (unsigned long long)size);
+	return 0;
+}
+
+static int grant_check(struct grant *grant)
+{
+	const Treekv__Attached *attached = grant->reply->attached;
+	int r;
+
+	if (grant->n_fds != GRANT_FDS)
+		return error_set(-EMFILE,
+				 "%u of %d descriptors of cache %s arrived; is "
+				 "this process out of descriptors ('ulimit "
+				 "-n')?",
+				 grant->n_fds, GRANT_FDS, attached->name);
+	if (strlen(attached->name) > SHM_NAME_MAX)
+		return error_set(-EPROTO, "treekvd sent a name of %zu bytes",
+				 strlen(attached->name));
+	r = check_size("rows", grant->fds[GRANT_ROWS], &grant->rows,
+		       attached->rows_size, sizeof(struct shm_rows));
+	if (r)
+		return r;
+	return check_size("index", grant->fds[GRANT_INDEX], &grant->index,
+			  attached->index_size, sizeof(struct shm_index));
+}
+
+/* Quiet: whoever lets go has a text of his own, or needs none. */
+static void release_lease(struct treekv *kv, uint64_t lease)
+{
+	Treekv__Detach detach = TREEKV__DETACH__INIT;
+	Treekv__Request request = TREEKV__REQUEST__INIT;
+	Treekv__Reply *reply;
+	char text[1024];
+	int r;
+
+	snprintf(text, sizeof(text), "%s", treekv_error());
+	detach.lease = lease;
+	request.body_case = TREEKV__REQUEST__BODY_DETACH;
+	request.detach = &detach;
+	r = conn_call(kv, &request, &reply, NULL, NULL);
+	if (r)
+		error_set(r, "%s", text);
+	else
+		treekv__reply__free_unpacked(reply, NULL);
+}
+
+static int check_name(const char *name)
+{
+	size_t length = strlen(name);
+
+	if (length < 1 || length > TREEKV_NAME_MAX)
+		return error_set(-EINVAL,
+				 "a cache's name has 1 to %d bytes, not %zu",
+				 TREEKV_NAME_MAX, length);
+	for (size_t i = 0; i < length; i++) {
+		if (name[i] <= ' ' || name[i] > '~' || name[i] == '/')
+			return error_set(-EINVAL,
+					 "byte %zu of the cache's name is "
+					 "0x%02x; printable ASCII without "
+					 "blanks and '/' is allowed",
+					 i + 1, (unsigned char)name[i]);
+	}
+	return 0;
+}
+
+static int check_open(const char *name, const struct treekv_spec *spec,
+		      unsigned int flags)
+{
+	if (flags & ~(unsigned int)OPEN_FLAGS)
+		return error_set(-EINVAL, "unknown flags 0x%x",
+				 flags & ~(unsigned int)OPEN_FLAGS);
+	if (!(flags & TREEKV_CREATE)) {
+		if (flags)
+			return error_set(-EINVAL,
+					 "TREEKV_EXCLUSIVE and TREEKV_EPHEMERAL"
+					 " go with TREEKV_CREATE only");
+		if (!name)
+			return error_set(-EINVAL, "a cache to attach to needs "
+						  "a name");
+	} else if (!spec) {
+		return error_set(-EINVAL, "a cache to create needs a spec");
+	}
+	if (spec && (spec->layers < 1 || spec->layers > SHM_LAYERS_MAX))
+		return error_set(-EINVAL, "layers is %u, but must be 1 to %u",
+				 spec->layers, SHM_LAYERS_MAX);
+	return name ? check_name(name) : 0;
+}
+
+/* Points into @from, which must stay. */
+static void fill_spec(Treekv__Spec *to, const struct treekv_spec *from)
+{
+	const uint32_t *budgets = from->budgets;
+
+	treekv__spec__init(to);
+	to->model.data = (uint8_t *)(uintptr_t)from->model;
+	to->model.len = sizeof(from->model);
+	to->layers = from->layers;
+	to->kv_heads = from->kv_heads;
+	to->k_row = from->k_row;
+	to->v_row = from->v_row;
+	to->dtype = (Treekv__Dtype)from->dtype;
+	to->policy = (Treekv__Policy)from->policy;
+	to->positions = (Treekv__Positions)from->positions;
+	to->n_budget = budgets ? from->layers : 1;
+	to->budget = (uint32_t *)(uintptr_t)(budgets ? budgets : &from->budget);
+	to->sinks = from->sinks;
+	to->recent = from->recent;
+	to->slack = from->slack;
+	to->ids = from->ids;
+}
+
+static int ask(struct treekv *kv, struct grant *grant, const char *name,
+	       const struct treekv_spec *spec, unsigned int flags)
+{
+	Treekv__Request request = TREEKV__REQUEST__INIT;
+	Treekv__Create create = TREEKV__CREATE__INIT;
+	Treekv__Attach attach = TREEKV__ATTACH__INIT;
+	Treekv__Spec wanted;
+
+	if (spec)
+		fill_spec(&wanted, spec);
+	if (flags & TREEKV_CREATE) {
+		create.name = (char *)(uintptr_t)(name ? name : "");
+		create.spec = &wanted;
+		create.has_attach_existing = 1;
+		create.attach_existing = !(flags & TREEKV_EXCLUSIVE);
+		create.has_ephemeral = 1;
+		create.ephemeral = !!(flags & TREEKV_EPHEMERAL);
+		request.body_case = TREEKV__REQUEST__BODY_CREATE;
+		request.create = &create;
+	} else {
+		attach.name = (char *)(uintptr_t)name;
+		attach.spec = spec ? &wanted : NULL;
+		request.body_case = TREEKV__REQUEST__BODY_ATTACH;
+		request.attach = &attach;
+	}
+	return conn_call(kv, &request, &grant->reply, grant->fds,
+			 &grant->n_fds);
+}
+
+static int map(void **ret, const char *what, int fd, const struct stat *st,
+	       int prot)
+{
+	bool huge = (uint64_t)st->st_blksize >= LAYOUT_HUGE_PAGE;
+	size_t size = (size_t)st->st_size;
+	int flags = MAP_SHARED;
+	void *at;
+
+	if (huge || ((prot & PROT_WRITE) && size <= POPULATE_MAX))
+		flags |= MAP_POPULATE;
+	at = mmap(NULL, size, prot, flags, fd, 0);
+	if (at == MAP_FAILED)
+		return error_set(-errno,
+				 "cannot map %s, %zu bytes in %s pages: %s",
+				 what, size, huge ? "huge" : "small",
+				 strerror(errno));
+	if (madvise(at, size, MADV_DONTDUMP) ||
+	    ((prot & PROT_WRITE) && madvise(at, size, MADV_DONTFORK))) {
+		int r = error_set(-errno, "cannot madvise %s: %s", what,
+				  strerror(errno));
+
+		munmap(at, size);
+		return r;
+	}
+	*ret = at;
+	return 0;
+}
+
+static int check_magic(const struct treekv_cache *cache, uint64_t id)
+{
+	const struct shm_index *index = cache->index;
+	const struct shm_rows *rows = cache->rows;
+
+	if (index->magic != SHM_INDEX_MAGIC || rows->magic != SHM_ROWS_MAGIC)
+		return error_set(-EPROTO,
+				 "cache %s: what treekvd handed out is no "
+				 "cache's memory",
+				 cache->name);
+	if (index->version != SHM_VERSION || rows->version != SHM_VERSION)
+		return error_set(-EPROTO,
+				 "cache %s has memory of ABI version %u, this "
+				 "library knows %u; use the library that came "
+				 "with the daemon",
+				 cache->name, index->version, SHM_VERSION);
+	if (index->cache_id != id || rows->cache_id != id)
+		return error_set(-EBADMSG,
+				 "cache %s: treekvd handed out the memory of "
+				 "another cache",
+				 cache->name);
+	return 0;
+}
+
+/* Takes the descriptors that stay open out of the grant. */
+static int attachment_fill(struct attachment *a, struct grant *grant)
+{
+	const Treekv__Attached *attached = grant->reply->attached;
+	struct treekv_cache *cache = &a->cache;
+	void *at;
+	int r;
+
+	strcpy(cache->name, attached->name);
+	r = map(&at, "index", grant->fds[GRANT_INDEX], &grant->index,
+		PROT_READ);
+	if (r)
+		return r;
+	cache->index = at;
+	cache->index_size = attached->index_size;
+	r = map(&at, "rows", grant->fds[GRANT_ROWS], &grant->rows,
+		PROT_READ | PROT_WRITE);
+	if (r)
+		return r;
+	cache->rows = at;
+	cache->rows_size = attached->rows_size;
+	a->rows_dev = grant->rows.st_dev;
+	a->rows_ino = grant->rows.st_ino;
+	cache->rows_inode = grant->rows.st_ino;
+	a->index_dev = grant->index.st_dev;
+	a->index_ino = grant->index.st_ino;
+	a->doorbell = grant->fds[GRANT_DOORBELL];
+	grant->n_fds = GRANT_DOORBELL;
+	return check_magic(cache, attached->cache);
+}
+
+/* A doorbell of a dead daemon rings nobody; the next one looks by himself. */
+static void attachment_ring(struct treekv_cache *cache)
+{
+	struct attachment *a = cache->owner;
+	uint64_t one = 1;
+
+	if (write(a->doorbell, &one, sizeof(one)) < 0)
+		return;
+}
+
+static int lose(struct treekv_cache *cache, const char *why)
+{
+	cache->lost = true;
+	return error_set(-ESTALE,
+			 "the lease of cache %s is lost: %s; detach and attach "
+			 "again",
+			 cache->name, why);
+}
+
+/* Out of something for the moment, rather than never. */
+static bool is_passing(int error)
+{
+	return error == -EAGAIN || error == -ENOMEM || error == -EMFILE ||
+	       error == -ENFILE || error == -ENOSPC;
+}
+
+static int ask_again(struct attachment *a, struct grant *grant, int timeout_ms)
+{
+	Treekv__Request request = TREEKV__REQUEST__INIT;
+	Treekv__Attach attach = TREEKV__ATTACH__INIT;
+	int r;
+
+	attach.name = a->cache.name;
+	attach.has_renew = 1;
+	attach.renew = a->lease;
+	request.body_case = TREEKV__REQUEST__BODY_ATTACH;
+	request.attach = &attach;
+	r = conn_call_within(a->kv, timeout_ms, &request, &grant->reply,
+			     grant->fds, &grant->n_fds);
+	if (r)
+		return conn_answered(a->kv) && !is_passing(r) ?
+			       lose(&a->cache, treekv_error()) :
+			       (r == -EPROTO ? r : -EAGAIN);
+	r = grant_check(grant);
+	return is_passing(r) ? -EAGAIN : r;
+}
+
+static int take_over(struct attachment *a, struct grant *grant)
+{
+	if (grant->rows.st_ino != a->rows_ino ||
+	    grant->rows.st_dev != a->rows_dev ||
+	    grant->index.st_ino != a->index_ino ||
+	    grant->index.st_dev != a->index_dev)
+		return lose(&a->cache, "its memory is another one by now");
+	close(a->doorbell);
+	a->doorbell = grant->fds[GRANT_DOORBELL];
+	grant->n_fds = GRANT_DOORBELL;
+	a->lease = grant->reply->attached->lease;
+	a->session = a->kv->session;
+	++a->cache.reconnects;
+	return 0;
+}
+
+static void put_off(struct attachment *a)
+{
+	int twice = a->backoff_ms * 2;
+
+	a->next_try = now_ms() + a->backoff_ms;
+	a->backoff_ms = twice < BACKOFF_MAX_MS ? twice : BACKOFF_MAX_MS;
+}
+
+/* Return: 0, -EAGAIN later, -ESTALE, -EPROTO. */
+static int attachment_renew(struct attachment *a, int timeout_ms)
+{
+	uint64_t epoch = shm_load_acquire(&a->cache.index->epoch);
+	struct grant grant = { 0 };
+	int r;
+
+	if (a->cache.lost)
+		return lose(&a->cache, "that was found before");
+	if (!conn_alive(a->kv, a->session)) {
+		if (now_ms() < a->next_try)
+			return error_set(-EAGAIN,
+					 "cache %s: treekvd is away; it is "
+					 "tried again in a moment",
+					 a->cache.name);
+		r = ask_again(a, &grant, timeout_ms);
+		if (!r)
+			r = take_over(a, &grant);
+		grant_free(&grant);
+		if (r == -EAGAIN)
+			put_off(a);
+		if (r)
+			return r;
+		attachment_ring(&a->cache);
+	}
+	a->backoff_ms = BACKOFF_MIN_MS;
+	a->cache.epoch = epoch;
+	return 0;
+}
+
+int open_reconnect(struct treekv_cache *cache, int timeout_ms)
+{
+	if (timeout_ms < RENEW_MIN_MS)
+		timeout_ms = RENEW_MIN_MS;
+	if (timeout_ms > RENEW_MAX_MS)
+		timeout_ms = RENEW_MAX_MS;
+	return attachment_renew(cache->owner, timeout_ms);
+}
+
+static void attachment_epoch(struct treekv_cache *cache)
+{
+	open_reconnect(cache, RENEW_MIN_MS);
+}
+
+/* Little-endian: the low half of generation is where the word is. */
+static void sleep_on(const uint64_t *generation, uint64_t value, int64_t ms)
+{
+	struct timespec time = { .tv_sec = ms / 1000,
+				 .tv_nsec = ms % 1000 * 1000000 };
+
+	syscall(SYS_futex, generation, FUTEX_WAIT, (uint32_t)value, &time, NULL,
+		0);
+}
+
+static int attachment_wait(struct treekv_cache *cache, uint64_t generation,
+			   int timeout_ms)
+{
+	int64_t deadline = timeout_ms < 0 ? INT64_MAX : now_ms() + timeout_ms;
+	struct attachment *a = cache->owner;
+	int64_t slice = SLICE_MS, now;
+	int r = open_reconnect(cache,
+			       timeout_ms < 0 ? RENEW_MAX_MS : timeout_ms);
+
+	now = now_ms();
+	if (r == -EAGAIN)
+		slice = a->next_try - now;
+	else if (r)
+		return r;
+	if (slice > deadline - now)
+		slice = deadline - now;
+	if (slice > 0)
+		sleep_on(&cache->index->generation, generation, slice);
+	return 0;
+}
+
+/* Unmaps first: whoever gets the cache next must be its only writer. */
+static void attachment_release(struct treekv_cache *cache)
+{
+	struct attachment *a = cache->owner;
+
+	if (cache->rows)
+		munmap(cache->rows, cache->rows_size);
+	if (cache->index)
+		munmap((void *)(uintptr_t)cache->index, cache->index_size);
+	if (a->lease && !cache->lost)
+		release_lease(a->kv, a->lease);
+	if (a->doorbell >= 0)
+		close(a->doorbell);
+	free(a);
+}
+
+static const struct cache_ops attachment_ops = {
+	.ring = attachment_ring,
+	.wait = attachment_wait,
+	.renew = attachment_epoch,
+	.release = attachment_release,
+};
+
+static struct attachment *attachment_new(struct treekv *kv)
+{
+	struct attachment *a = calloc(1, sizeof(*a));
+
+	if (!a)
+		return NULL;
+	a->cache.ops = &attachment_ops;
+	a->cache.owner = a;
+	a->kv = kv;
+	a->doorbell = -1;
+	a->backoff_ms = BACKOFF_MIN_MS;
+	return a;
+}
+
+int treekv_open(struct treekv_cache **ret, struct treekv *kv, const char *name,
+		const struct treekv_spec *spec, unsigned int flags)
+{
+	int64_t started = now_ns();
+	struct grant grant = { 0 };
+	struct attachment *a;
+	int r;
+
+	r = check_open(name, spec, flags);
+	if (r)
+		return r;
+	a = attachment_new(kv);
+	if (!a)
+		return error_set(-ENOMEM, "no memory for a cache");
+	r = ask(kv, &grant, name, spec, flags);
+	if (r)
+		goto out;
+	a->lease = grant.reply->attached->lease;
+	a->session = kv->session;
+	r = grant_check(&grant);
+	if (!r)
+		r = attachment_fill(a, &grant);
+	if (!r)
+		r = cache_init(&a->cache);
+	if (r)
+		goto out;
+	a->cache.created = grant.reply->attached->created;
+	a->cache.attach_ns = (uint64_t)(now_ns() - started);
+	*ret = &a->cache;
+out:
+	grant_free(&grant);
+	if (r)
+		attachment_release(&a->cache);
+	return r;
+}
+
+struct treekv_cache *treekv_detach(struct treekv_cache *cache)
+{
+	if (!cache)
+		return NULL;
+	cache_exit(cache);
+	cache->ops->release(cache);
+	return NULL;
+}

@@ -1,0 +1,443 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * What kernel-generic.c, kernel-v3.c and kernel-v4.c build, each for its own
+ * instruction set: they choose the target, name the table, and include this.
+ *
+ * Attention scans the slots densely (following the order row by row is several
+ * times slower), four at a time, so that four dot products share the work of
+ * adding up their lanes. A key is rotated by its rank as it is read, once for
+ * up to four query heads. Free slots are computed like any other, with rank 0,
+ * and then masked; only the values leave them out, since 0 times whatever lies
+ * in a free row need not be 0.
+ *
+ * Inner functions are inlined into callers that pass constants for the number
+ * of heads and of vectors, which keeps the sums in registers.
+ */
+#include <math.h>
+
+#include "client/run/kernel.h"
+#include "client/run/simd.h"
+
+#define TILE  4 /* slots, or rows of a matrix */
+#define HEADS 4 /* query heads at a time, at most */
+
+/* Rows of a tile, converted. */
+typedef float tile_room[KERNEL_HEAD_DIM_MAX];
+
+SIMD_INLINE float dot_tail(const float *a, const float *b, uint32_t from,
+			   uint32_t n)
+{
+	float sum = 0;
+
+	for (uint32_t i = from; i < n; i++)
+		sum += a[i] * b[i];
+	return sum;
+}
+
+/* Four rows, @step apart; 0: the same one four times. */
+SIMD_INLINE void tile_f32(float *out, const float *x, const float *w,
+			  size_t step, uint32_t n)
+{
+	vec sum[TILE] = { 0 };
+	uint32_t whole = n / LANES * LANES;
+
+	for (uint32_t i = 0; i < whole; i += LANES) {
+		vec at = vec_load(x + i);
+
+		for (uint32_t r = 0; r < TILE; r++)
+			sum[r] += at * vec_load(w + r * step + i);
+	}
+	vec_sum4(out, sum);
+	for (uint32_t r = 0; whole < n && r < TILE; r++)
+		out[r] += dot_tail(x, w + r * step, whole, n);
+}
+
+static void matmul_f32(float *out, const float *x, const float *w, uint32_t n,
+		       uint32_t rows)
+{
+	float sums[TILE];
+	uint32_t r = 0;
+
+	for (; r + TILE <= rows; r += TILE)
+		tile_f32(out + r, x, w + (size_t)r * n, n, n);
+	for (; r < rows; r++) {
+		tile_f32(sums, x, w + (size_t)r * n, 0, n);
+		out[r] = sums[0];
+	}
+}
+
+SIMD_INLINE void tile_q8(float *out, const float *x, const int8_t *w,
+			 size_t step, const float *scale, size_t scale_step,
+			 uint32_t groups, uint32_t group)
+{
+	vec sum[TILE] = { 0 };
+
+	for (uint32_t g = 0; g < groups; g++) {
+		vec part[TILE] = { 0 };
+
+		for (uint32_t i = 0; i < group; i += LANES) {
+			vec at = vec_load(x + i);
+
+			for (uint32_t r = 0; r < TILE; r++)
+				part[r] += at * vec_load_i8(w + r * step + i);
+		}
+		for (uint32_t r = 0; r < TILE; r++)
+			sum[r] += part[r] * scale[r * scale_step + g];
+		x += group;
+		w += group;
+	}
+	vec_sum4(out, sum);
+}
+
+SIMD_INLINE void rows_q8(float *out, const float *x, const int8_t *w,
+			 const float *scale, uint32_t n, uint32_t group,
+			 uint32_t rows)
+{
+	uint32_t groups = n / group;
+	float sums[TILE];
+
+	for (; rows >= TILE; rows -= TILE) {
+		tile_q8(out, x, w, n, scale, groups, groups, group);
+		out += TILE;
+		w += TILE * (size_t)n;
+		scale += TILE * (size_t)groups;
+	}
+	for (; rows; rows--) {
+		tile_q8(sums, x, w, 0, scale, 0, groups, group);
+		*out++ = sums[0];
+		w += n;
+		scale += groups;
+	}
+}
+
+static void matmul_q8(float *out, const float *x, const int8_t *w,
+		      const float *scale, uint32_t n, uint32_t group,
+		      uint32_t rows)
+{
+	if (group == 64)
+		rows_q8(out, x, w, scale, n, 64, rows);
+	else if (group == 32)
+		rows_q8(out, x, w, scale, n, 32, rows);
+	else
+		rows_q8(out, x, w, scale, n, group, rows);
+}
+
+static void norm(float *out, const float *x, const float *gain, uint32_t n)
+{
+	uint32_t whole = n / LANES * LANES;
+	vec sum = { 0 };
+	float factor;
+
+	for (uint32_t i = 0; i < whole; i += LANES)
+		sum += vec_load(x + i) * vec_load(x + i);
+	factor = vec_sum(sum) + dot_tail(x, x, whole, n);
+	factor = 1.0f / sqrtf(factor / (float)n + 1e-5f);
+	for (uint32_t i = 0; i < whole; i += LANES)
+		vec_store(out + i,
+			  vec_load(gain + i) * (vec_load(x + i) * factor));
+	for (uint32_t i = whole; i < n; i++)
+		out[i] = gain[i] * (x[i] * factor);
+}
+
+static void swiglu(float *gate, const float *up, uint32_t n)
+{
+	for (uint32_t i = 0; i < n; i += LANES) {
+		vec g = vec_load(gate + i);
+
+		vec_store(gate + i,
+			  g / (vec_exp(-g) + 1.0f) * vec_load(up + i));
+	}
+}
+
+/* Those behind the n-th become 0. */
+static float exponentials(float *x, uint32_t n, float factor)
+{
+	vec high = vec_set(-INFINITY);
+	vec sum = { 0 };
+	float top;
+
+	for (uint32_t i = n; i < kernel_pad(n); i++)
+		x[i] = -INFINITY;
+	for (uint32_t i = 0; i < kernel_pad(n); i += LANES)
+		high = vec_max(high, vec_load(x + i));
+	top = vec_highest(high);
+	for (uint32_t i = 0; i < kernel_pad(n); i += LANES) {
+		vec e = vec_exp((vec_load(x + i) - top) * factor);
+
+		vec_store(x + i, e);
+		sum += e;
+	}
+	return vec_sum(sum);
+}
+
+/*
+ * The slots that hold a row, in their own sequence: some 20 % do not, while
+ * the slack is being used, and rows are most of the work.
+ */
+static uint32_t find_live(const struct kernel_attend *a)
+{
+	uint32_t whole = a->view->slots / LANES * LANES, n = 0;
+
+	for (uint32_t s = 0; s < whole; s += LANES)
+		n += slots_live(a->live + n, a->view->rank + s, s, TREEKV_FREE);
+	for (uint32_t s = whole; s < a->view->slots; s++) {
+		a->live[n] = s;
+		n += a->view->rank[s] != TREEKV_FREE;
+	}
+	return n;
+}
+
+/*
+ * Four live rows as floats, from element @from on: where they lie, or
+ * converted into @room. @first is the first; beyond the last it is repeated.
+ */
+SIMD_INLINE void rows_load(const float **row, tile_room *room,
+			   const struct kernel_attend *a, const void *base,
+			   size_t stride, uint32_t first, uint32_t from,
+			   uint32_t n)
+{
+	uint32_t last = a->n_live - 1;
+
+	for (uint32_t i = 0; i < TILE; i++) {
+		uint32_t s = a->live[first + i < last ? first + i : last];
+		const void *at = (const char *)base + s * stride;
+		const uint16_t *half = (const uint16_t *)at + from;
+
+		row[i] = (const float *)at + from;
+		if (a->dtype == TREEKV_F32)
+			continue;
+		row[i] = room[i];
+		for (uint32_t d = 0; d < n; d += LANES)
+			vec_store(room[i] + d, a->dtype == TREEKV_F16 ?
+						       vec_load_f16(half + d) :
+						       vec_load_bf16(half + d));
+	}
+}
+
+/* (k0 cos - k1 sin, k1 cos + k0 sin) for each pair of elements */
+SIMD_INLINE vec rotate(vec key, vec turn)
+{
+	ivec odd;
+	uvec sign;
+	vec swapped = vec_swap(turn);
+
+	for (int i = 0; i < LANES; i++) {
+		odd[i] = -(i & 1);
+		sign[i] = i & 1 ? 0 : UINT32_C(0x80000000);
+	}
+	return key * vec_select(odd, swapped, turn) +
+	       vec_swap(key) *
+		       (vec)((uvec)vec_select(odd, turn, swapped) ^ sign);
+}
+
+SIMD_INLINE void scores_tile(const struct kernel_attend *a, tile_room *room,
+			     uint32_t first, const float *query, float *weights,
+			     int heads, uint32_t vectors)
+{
+	const float *row[TILE];
+	vec sum[HEADS][TILE] = { 0 };
+	float dot[TILE];
+	uint32_t last = a->n_live - 1;
+
+	rows_load(row, room, a, a->view->k, a->view->k_stride, first, 0,
+		  a->head_dim);
+	for (uint32_t i = 0; i < TILE; i++) {
+		uint32_t at = first + i < last ? first + i : last;
+		uint32_t rank = a->view->rank[a->live[at]];
+		const float *turn = a->rope + (size_t)rank * a->head_dim;
+
+		for (uint32_t d = 0; d < vectors; d++) {
+			vec key = rotate(vec_load(row[i] + d * LANES),
+					 vec_load(turn + d * LANES));
+
+			for (int h = 0; h < heads; h++)
+				sum[h][i] +=
+					key *
+					vec_load(query +
+						 (uint32_t)h * a->head_dim +
+						 d * LANES);
+		}
+	}
+	for (int h = 0; h < heads; h++) {
+		vec_sum4(dot, sum[h]);
+		for (uint32_t i = 0; i < TILE && first + i <= last; i++)
+			weights[(size_t)h * a->stride + a->live[first + i]] =
+				dot[i];
+	}
+}
+
+SIMD_INLINE void scores_all(const struct kernel_attend *a, tile_room *room,
+			    uint32_t head, int heads, uint32_t vectors)
+{
+	const float *query = a->query + (size_t)head * a->head_dim;
+	float *weights = a->weights + head * a->stride;
+
+	for (uint32_t i = 0; i < a->n_live; i += TILE)
+		scores_tile(a, room, i, query, weights, heads, vectors);
+}
+
+SIMD_INLINE void scores(const struct kernel_attend *a, tile_room *room,
+			uint32_t head, int heads)
+{
+	if (a->head_dim == 32)
+		scores_all(a, room, head, heads, 32 / LANES);
+	else if (a->head_dim == 64)
+		scores_all(a, room, head, heads, 64 / LANES);
+	else if (a->head_dim == 128)
+		scores_all(a, room, head, heads, 128 / LANES);
+	else
+		scores_all(a, room, head, heads, a->head_dim / LANES);
+}
+
+/* Softmax; free slots get 0. */
+static void weigh(const struct kernel_attend *a, float *weights)
+{
+	uint32_t slots = a->view->slots;
+	uint32_t whole = slots / LANES * LANES;
+	float factor;
+
+	for (uint32_t s = 0; s < whole; s += LANES) {
+		ivec free = uvec_load(a->view->rank + s) == TREEKV_FREE;
+
+		vec_store(weights + s, vec_select(free, vec_set(-INFINITY),
+						  vec_load(weights + s)));
+	}
+	for (uint32_t s = whole; s < slots; s++)
+		if (a->view->rank[s] == TREEKV_FREE)
+			weights[s] = -INFINITY;
+	factor = 1.0f / exponentials(weights, slots, 1.0f);
+	for (uint32_t s = 0; s < slots; s += LANES)
+		vec_store(weights + s, vec_load(weights + s) * factor);
+}
+
+/* Elements @from on, @vectors of them, of @heads outputs. */
+SIMD_INLINE void values_part(const struct kernel_attend *a, tile_room *room,
+			     uint32_t head, int heads, uint32_t from,
+			     int vectors)
+{
+	const float *weights = a->weights + head * a->stride;
+	vec sum[HEADS][4] = { 0 };
+
+	for (uint32_t first = 0; first < a->n_live; first += TILE) {
+		const float *row[TILE];
+		uint32_t left = a->n_live - first;
+
+		rows_load(row, room, a, a->view->v, a->view->v_stride, first,
+			  from, (uint32_t)vectors * LANES);
+		for (uint32_t i = 0; i < TILE && i < left; i++) {
+			const float *of = weights + a->live[first + i];
+
+			for (int h = 0; h < heads; h++) {
+				float w = of[(size_t)h * a->stride];
+
+				for (int d = 0; d < vectors; d++)
+					sum[h][d] +=
+						vec_load(row[i] + d * LANES) *
+						w;
+			}
+		}
+	}
+	for (int h = 0; h < heads; h++)
+		for (int d = 0; d < vectors; d++)
+			vec_store(a->out + (head + (uint32_t)h) * a->head_dim +
+					  from + (uint32_t)d * LANES,
+				  sum[h][d]);
+}
+
+SIMD_INLINE void values(const struct kernel_attend *a, tile_room *room,
+			uint32_t head, int heads)
+{
+	uint32_t from = 0;
+
+	for (; from + 4 * LANES <= a->head_dim; from += 4 * LANES)
+		values_part(a, room, head, heads, from, 4);
+	for (; from + 2 * LANES <= a->head_dim; from += 2 * LANES)
+		values_part(a, room, head, heads, from, 2);
+	for (; from < a->head_dim; from += LANES)
+		values_part(a, room, head, heads, from, 1);
+}
+
+static float element(const struct kernel_attend *a, const void *row, uint32_t d)
+{
+	uint16_t half[LANES] = { ((const uint16_t *)row)[d] };
+
+	if (a->dtype == TREEKV_F32)
+		return ((const float *)row)[d];
+	return a->dtype == TREEKV_F16 ? vec_load_f16(half)[0] :
+					vec_load_bf16(half)[0];
+}
+
+/* A head_dim that is no multiple of the vector: rare, so plain. */
+static void attend_odd(const struct kernel_attend *a, uint32_t head)
+{
+	const struct treekv_view *view = a->view;
+	const float *query = a->query + (size_t)head * a->head_dim;
+	float *weights = a->weights + head * a->stride;
+	float *out = a->out + (size_t)head * a->head_dim;
+
+	for (uint32_t s = 0; s < view->slots; s++) {
+		const void *key = (const char *)view->k + s * view->k_stride;
+		uint32_t rank = view->rank[s] == TREEKV_FREE ? 0 :
+							       view->rank[s];
+		const float *turn = a->rope + (size_t)rank * a->head_dim;
+
+		weights[s] = 0;
+		for (uint32_t d = 0; d < a->head_dim; d += 2) {
+			float even = element(a, key, d);
+			float odd = element(a, key, d + 1);
+
+			weights[s] += query[d] * (even * turn[d] -
+						  odd * turn[d + 1]) +
+				      query[d + 1] * (odd * turn[d] +
+						      even * turn[d + 1]);
+		}
+	}
+	weigh(a, weights);
+	memset(out, 0, a->head_dim * sizeof(*out));
+	for (uint32_t s = 0; s < view->slots; s++) {
+		const void *value = (const char *)view->v + s * view->v_stride;
+
+		if (view->rank[s] == TREEKV_FREE)
+			continue;
+		for (uint32_t d = 0; d < a->head_dim; d++)
+			out[d] += weights[s] * element(a, value, d);
+	}
+}
+
+SIMD_INLINE void attend_heads(const struct kernel_attend *a, tile_room *room,
+			      uint32_t head, int heads)
+{
+	scores(a, room, head, heads);
+	for (int h = 0; h < heads; h++)
+		weigh(a, a->weights + (head + (uint32_t)h) * a->stride);
+	values(a, room, head, heads);
+}
+
+static void attend(struct kernel_attend *a)
+{
+	float room[TILE][KERNEL_HEAD_DIM_MAX];
+	uint32_t head = 0;
+
+	a->n_live = find_live(a);
+	if (a->head_dim % LANES) {
+		for (; head < a->group; head++)
+			attend_odd(a, head);
+		return;
+	}
+	for (; head + 4 <= a->group; head += 4)
+		attend_heads(a, room, head, 4);
+	for (; head + 2 <= a->group; head += 2)
+		attend_heads(a, room, head, 2);
+	for (; head < a->group; head++)
+		attend_heads(a, room, head, 1);
+}
+
+const struct kernel KERNEL_TABLE = {
+	.name = KERNEL_NAME,
+	.matmul_f32 = matmul_f32,
+	.matmul_q8 = matmul_q8,
+	.norm = norm,
+	.swiglu = swiglu,
+	.attend = attend,
+	.exponentials = exponentials,
+};

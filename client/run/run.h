@@ -1,0 +1,57 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* The run: feed tokens, score or sample, commit, step by step. */
+#ifndef RUN_RUN_H
+#define RUN_RUN_H
+
+#include <signal.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "client/run/engine.h"
+#include "client/run/input.h"
+#include "client/run/note.h"
+#include "client/run/progress.h"
+
+/**
+ * struct run - one run over an attached cache
+ * @options: the command line
+ * @model: its vocabulary
+ * @engine: for rows of the cache's dtype
+ * @tokenizer: NULL when no text is generated
+ * @cache: attached, with no step running
+ * @input: the ids to read
+ * @plan: where the cache stands; its note is what the run goes on with
+ * @stop: set by a signal: end after this step
+ *
+ * The rest is what came of it.
+ *
+ * @fed: tokens fed
+ * @ns: of feeding them
+ * @text: what was generated, @text_size bytes, with --json
+ * @within_line: the last byte on stdout was no newline
+ * @closed: nobody reads stdout any more
+ */
+struct run {
+	const struct options *options;
+	const struct model *model;
+	struct engine *engine;
+	const struct tokenizer *tokenizer;
+	struct treekv_cache *cache;
+	const struct input *input;
+	struct plan plan;
+	const volatile sig_atomic_t *stop;
+	struct progress progress;
+
+	uint64_t fed;
+	uint64_t ns;
+	char *text;
+	size_t text_size;
+	bool within_line;
+	bool closed;
+};
+
+/* Return: 0 also when stopped, or a negative errno with the fault on stderr. */
+int run_tokens(struct run *run);
+
+#endif /* RUN_RUN_H */

@@ -1,0 +1,30 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * What treekvctl prints: replies in, text to stdout. show.c is for people,
+ * show_json.c has the same facts with their plain values.
+ */
+#ifndef TREEKV_SHOW_H
+#define TREEKV_SHOW_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "client/conn.h"
+
+void show_list(const Treekv__ListReply *list);
+void show_inspect(const Treekv__InspectReply *inspect);
+void show_status(const struct treekv *kv, const Treekv__StatsReply *stats);
+
+void show_list_json(const Treekv__ListReply *list);
+void show_inspect_json(const Treekv__InspectReply *inspect);
+void show_status_json(const struct treekv *kv, const Treekv__StatsReply *stats);
+
+/* Names of what a spec has as numbers; "unknown" for a newer daemon's. */
+const char *show_policy(const Treekv__Spec *spec);
+const char *show_dtype(const Treekv__Spec *spec);
+const char *show_positions(const Treekv__Spec *spec);
+
+/* The user's name, or the uid when it has none. */
+void show_owner(char *to, size_t size, uint32_t uid);
+
+#endif /* TREEKV_SHOW_H */

@@ -1,0 +1,178 @@
+// SPDX-License-Identifier: BSD-2-Clause
+#include <stdbool.h>
+#include <stdio.h>
+
+#include "client/json.h"
+#include "client/show.h"
+
+static bool same_budgets(const Treekv__Spec *spec)
+{
+	for (size_t i = 1; i < spec->n_budget; i++) {
+		if (spec->budget[i] != spec->budget[0])
+			return false;
+	}
+	return spec->n_budget > 0;
+}
+
+static void json_end(struct json *json)
+{
+	fputc('\n', json->to);
+}
+
+static void json_optional(struct json *json, const char *key, const char *text)
+{
+	if (text && text[0])
+		json_string(json, key, text);
+	else
+		json_null(json, key);
+}
+
+static void json_numbers(struct json *json, const char *key,
+			 const uint32_t *values, size_t n)
+{
+	json_open(json, key, '[');
+	for (size_t i = 0; i < n; i++)
+		json_number(json, NULL, values[i]);
+	json_close(json, ']');
+}
+
+static void json_budget(struct json *json, const Treekv__Spec *spec)
+{
+	if (spec->n_budget == 0)
+		json_null(json, "budget");
+	else if (same_budgets(spec))
+		json_number(json, "budget", spec->budget[0]);
+	else
+		json_numbers(json, "budget", spec->budget, spec->n_budget);
+}
+
+static void json_counts(struct json *json, const Treekv__CacheInfo *info)
+{
+	json_number(json, "stalls", info->stalls);
+	json_number(json, "stall_ns", info->stall_ns);
+	json_number(json, "compactions", info->compactions);
+	json_number(json, "evictions", info->evictions);
+	json_number(json, "generation", info->generation);
+	json_number(json, "created", info->created);
+	json_number(json, "last_used", info->last_used);
+	json_optional(json, "fault", info->fault);
+	if (info->has_snapshot_time)
+		json_number(json, "snapshot_time", info->snapshot_time);
+	else
+		json_null(json, "snapshot_time");
+	if (info->has_snapshot_done) {
+		json_number(json, "snapshot_done", info->snapshot_done);
+		json_number(json, "snapshot_total", info->snapshot_total);
+	}
+	json_optional(json, "snapshot_fault", info->snapshot_fault);
+}
+
+/* The members every object about a cache has. */
+static void json_info(struct json *json, const Treekv__CacheInfo *info)
+{
+	char owner[256];
+
+	show_owner(owner, sizeof(owner), info->uid);
+	json_number(json, "cache", info->cache);
+	json_string(json, "name", info->name);
+	json_string(json, "owner", owner);
+	json_number(json, "uid", info->uid);
+	json_number(json, "gid", info->gid);
+	json_string(json, "state", info->state);
+	json_string(json, "policy", show_policy(info->spec));
+	json_budget(json, info->spec);
+	json_number(json, "tail", info->tail);
+	json_number(json, "held", info->held);
+	json_number(json, "capacity", info->capacity);
+	json_number(json, "bytes", info->bytes);
+	json_bool(json, "huge", info->huge);
+	if (info->has_writer_pid)
+		json_number(json, "writer_pid", info->writer_pid);
+	else
+		json_null(json, "writer_pid");
+	json_optional(json, "parent", info->parent);
+	json_number(json, "children", info->children);
+	json_counts(json, info);
+}
+
+void show_list_json(const Treekv__ListReply *list)
+{
+	struct json json = { .to = stdout };
+
+	json_open(&json, NULL, '[');
+	for (size_t i = 0; i < list->n_cache; i++) {
+		json_open(&json, NULL, '{');
+		json_info(&json, list->cache[i]);
+		json_close(&json, '}');
+	}
+	json_close(&json, ']');
+	json_end(&json);
+}
+
+static void json_spec(struct json *json, const Treekv__Spec *spec)
+{
+	char model[2 * TREEKV_MODEL_SIZE + 1] = "";
+
+	for (size_t i = 0; i < spec->model.len && i < TREEKV_MODEL_SIZE; i++)
+		snprintf(model + 2 * i, 3, "%02x", spec->model.data[i]);
+	json_open(json, "spec", '{');
+	json_string(json, "model", model);
+	json_number(json, "layers", spec->layers);
+	json_number(json, "kv_heads", spec->kv_heads);
+	json_number(json, "k_row", spec->k_row);
+	json_number(json, "v_row", spec->v_row);
+	json_string(json, "dtype", show_dtype(spec));
+	json_string(json, "positions", show_positions(spec));
+	json_number(json, "sinks", spec->sinks);
+	json_number(json, "recent", spec->recent);
+	json_number(json, "slack", spec->slack);
+	json_number(json, "ids", spec->ids);
+	json_close(json, '}');
+}
+
+void show_inspect_json(const Treekv__InspectReply *inspect)
+{
+	struct json json = { .to = stdout };
+
+	json_open(&json, NULL, '{');
+	json_info(&json, inspect->info);
+	json_spec(&json, inspect->info->spec);
+	json_number(&json, "base_tail", inspect->base_tail);
+	json_number(&json, "free", inspect->free);
+	json_number(&json, "epoch", inspect->epoch);
+	json_number(&json, "head", inspect->head);
+	json_number(&json, "seen", inspect->seen);
+	json_open(&json, "layers", '[');
+	for (size_t i = 0; i < inspect->n_level; i++) {
+		const Treekv__Level *level = inspect->level[i];
+
+		json_open(&json, NULL, '{');
+		json_number(&json, "live", level->live);
+		json_number(&json, "budget", level->budget);
+		json_number(&json, "capacity", level->capacity);
+		json_numbers(&json, "walk", level->walk, level->n_walk);
+		json_close(&json, '}');
+	}
+	json_close(&json, ']');
+	json_close(&json, '}');
+	json_end(&json);
+}
+
+void show_status_json(const struct treekv *kv, const Treekv__StatsReply *stats)
+{
+	struct json json = { .to = stdout };
+
+	json_open(&json, NULL, '{');
+	json_string(&json, "daemon", kv->daemon);
+	json_number(&json, "pid", (uint64_t)kv->daemon_pid);
+	json_string(&json, "socket", kv->address.sun_path);
+	json_number(&json, "protocol", kv->version);
+	json_optional(&json, "snapshot_fault", stats->snapshot_fault);
+	json_open(&json, "metrics", '{');
+	for (size_t i = 0; i < stats->n_metric; i++)
+		json_number(&json, stats->metric[i]->name,
+			    stats->metric[i]->value);
+	json_close(&json, '}');
+	json_close(&json, '}');
+	json_end(&json);
+}

@@ -1,0 +1,370 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/**
+ * DOC: libtreekv, the client library of treekvd
+ *
+ * A *cache* is one sequence's keys and values: layers x kv_heads x capacity
+ * rows of K and of V, in shared memory that the daemon owns and holds at a
+ * fixed budget of tokens (TreeKV, IJCAI 2025). A program attaches as its one
+ * writer and then runs *steps*:
+ *
+ *	treekv_step_begin(cache, ids, n, timeout);
+ *	for each layer:
+ *		treekv_append(cache, layer, k, v);
+ *		for each kv head:
+ *			treekv_view(cache, layer, head, &view);
+ *			... attend over view.slots rows ...
+ *			treekv_observe(cache, layer, head, 0, weights, ...);
+ *	treekv_commit(cache, n);
+ *
+ * Nothing between begin and commit allocates, locks, copies rows that exist
+ * already or makes a system call. Commit makes one, an eventfd write, once per
+ * batch; begin sleeps only when the slack is used up (a *stall*).
+ *
+ * Errors: functions return 0 (or a count, where said) or a negative errno, and
+ * treekv_error() then has a text for people: what was attempted, on what, and
+ * what to do.
+ *
+ * Processes: a lease belongs to the process that opened the cache. A child made
+ * by fork() does not inherit it: its mapping of the rows is gone, and it opens
+ * connections and caches of its own.
+ *
+ * Threads: a struct treekv and every cache attached through it may be used by
+ * one thread at a time, but for the functions marked "parallel", which
+ * different threads may call on different layers or heads of one step.
+ */
+#ifndef TREEKV_H
+#define TREEKV_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#define TREEKV_VERSION	  "0.1.0"
+#define TREEKV_MODEL_SIZE 32
+#define TREEKV_NOTE_SIZE  256
+#define TREEKV_NAME_MAX	  127
+#define TREEKV_FREE	  UINT32_C(0xffffffff) /* rank of a slot that holds nothing */
+
+struct treekv; /* a connection */
+struct treekv_cache; /* an attached cache */
+
+enum treekv_dtype {
+	TREEKV_F32 = 1,
+	TREEKV_F16 = 2,
+	TREEKV_BF16 = 3,
+};
+
+/* What a full cache gives up; method.md's names. */
+enum treekv_policy {
+	TREEKV_POLICY_TREEKV = 1, /* Algorithm 1 */
+	TREEKV_POLICY_TREEKV_LEFT = 2, /* §5.4: always the older of the two */
+	TREEKV_POLICY_TREEKV_SKIP = 3, /* Algorithm 1, line 16 as printed */
+	TREEKV_POLICY_STREAMING = 4, /* sinks and the most recent */
+	TREEKV_POLICY_H2O = 5, /* the lowest accumulated attention */
+	TREEKV_POLICY_TOVA = 6, /* the lowest weight of the last token */
+	TREEKV_POLICY_FULL = 7, /* nothing: a step that does not fit fails */
+};
+
+enum treekv_positions {
+	TREEKV_POSITIONS_RANK =
+		1, /* re-assigned by order in the cache (§5.2) */
+	TREEKV_POSITIONS_ORIGINAL = 2, /* the token's own number */
+};
+
+/**
+ * struct treekv_spec - what a cache is
+ * @model: hash of the weights' bytes, never of a file name
+ * @layers: number of layers, 1 to 512
+ * @kv_heads: KV heads of a layer, 1 to 512
+ * @k_row: bytes of one K row: one token, one head, before rotary embedding
+ * @v_row: bytes of one V row
+ * @dtype: of the elements; the daemon does not look into rows
+ * @policy: what a full cache gives up
+ * @positions: how the engine numbers rows
+ * @budget: tokens held per layer and head, when @budgets is NULL
+ * @budgets: @layers budgets, or NULL; not kept after the call
+ * @sinks: first tokens that are never evicted
+ * @recent: newest tokens that are never evicted
+ * @slack: tokens that fit beyond the budget before a step must wait
+ * @ids: how many token ids are kept, those of the sequence's first tokens
+ *
+ * All but @slack and @ids are the *fingerprint*: attaching with another one is
+ * refused with both sides named. The selected region, m = budget - sinks -
+ * recent, is at least 1 for the treekv policies.
+ */
+struct treekv_spec {
+	uint8_t model[TREEKV_MODEL_SIZE];
+	uint32_t layers;
+	uint32_t kv_heads;
+	uint32_t k_row;
+	uint32_t v_row;
+	enum treekv_dtype dtype;
+	enum treekv_policy policy;
+	enum treekv_positions positions;
+	uint32_t budget;
+	const uint32_t *budgets;
+	uint32_t sinks;
+	uint32_t recent;
+	uint32_t slack;
+	uint32_t ids;
+};
+
+/**
+ * struct treekv_view - the rows of one (layer, head), to scan densely
+ * @k: row of slot 0; slot s is at k + s * k_stride
+ * @v: likewise
+ * @k_stride: bytes from slot to slot, the spec's k_row
+ * @v_stride: likewise
+ * @rank: @slots ranks; TREEKV_FREE: the slot holds nothing, give it weight 0
+ * @token: @slots token numbers (the original positions)
+ * @slots: how many slots there are, the layer's capacity
+ * @live: how many hold a row, those of the running step included; ranks are
+ *	0 to live - 1, oldest first
+ *
+ * Valid until the next treekv_step_begin(), treekv_rewind(), commit of fewer
+ * tokens than the step has, treekv_settle() or detach. In the
+ * rank mode the row of rank r has position r and the newest query position
+ * live - 1 (it shares its own key's); with several tokens a step, query j of n
+ * has position live - n + j and must not see higher ranks.
+ */
+struct treekv_view {
+	const void *k;
+	const void *v;
+	size_t k_stride;
+	size_t v_stride;
+	const uint32_t *rank;
+	const uint32_t *token;
+	uint32_t slots;
+	uint32_t live;
+};
+
+/**
+ * struct treekv_counters - what an attached cache has been through
+ * @tail: tokens committed since the cache was created
+ * @held: rows held now, of the deepest layer
+ * @generation: of the order in use
+ * @compactions: publications since the cache was created
+ * @stalls: steps that had to wait for the daemon (settling is no stall)
+ * @stall_ns: how long they waited
+ * @reconnects: times this handle had to reconnect
+ * @attach_ns: what attaching took, from the request to the first view
+ * @bytes: of the cache's shared memory
+ * @huge: rows is in huge pages
+ * @created: this attach made the cache
+ */
+struct treekv_counters {
+	uint64_t tail;
+	uint64_t held;
+	uint64_t generation;
+	uint64_t compactions;
+	uint64_t stalls;
+	uint64_t stall_ns;
+	uint64_t reconnects;
+	uint64_t attach_ns;
+	uint64_t bytes;
+	int huge;
+	int created;
+};
+
+/* The text of this thread's last error; "" when there was none. */
+const char *treekv_error(void);
+
+/* The name of a policy ("treekv-left"), NULL for a number that is none. */
+const char *treekv_policy_name(enum treekv_policy policy);
+
+/* Return: 0, -EINVAL for a name that is none (the text lists them). */
+int treekv_policy_parse(enum treekv_policy *ret, const char *name);
+
+/**
+ * treekv_connect - connect to the daemon
+ * @ret: the connection
+ * @socket: path, or NULL: $TREEKV_SOCKET, else /run/treekvd/treekvd.sock
+ *
+ * Return: 0; -ENOENT or -ECONNREFUSED when no daemon listens there, -EACCES,
+ * -EPROTO when daemon and library share no protocol version, -ENAMETOOLONG,
+ * -ETIMEDOUT it hangs, -ECONNRESET, -EMFILE, -ENOMEM.
+ */
+int treekv_connect(struct treekv **ret, const char *socket);
+
+/* Closes a connection; its caches must be detached. Takes NULL, returns it. */
+struct treekv *treekv_close(struct treekv *kv);
+
+enum treekv_open_flags {
+	TREEKV_CREATE = 1 << 0, /* make the cache when there is none */
+	TREEKV_EXCLUSIVE = 1 << 1, /* with CREATE: fail when there is one */
+	TREEKV_EPHEMERAL = 1 << 2, /* drop it when its writer ends */
+};
+
+/**
+ * treekv_open - attach to a cache as its writer, making it where asked
+ * @ret: the attached cache
+ * @kv: connection, which must outlive the cache
+ * @name: 1 to 127 bytes, printable ASCII without blanks or '/', or NULL with
+ *	TREEKV_CREATE: anonymous
+ * @spec: what is made; an existing cache must have the same fingerprint
+ * @flags: of enum treekv_open_flags
+ *
+ * One round trip. An existing cache goes on at its last commit: the counters
+ * say its tail, treekv_note() has its note.
+ *
+ * Return: 0; -ENOENT no such cache; -EEXIST it is there (EXCLUSIVE); -EBUSY it
+ * has a writer (the text names the process); -EINVAL a bad name or spec;
+ * -EMEDIUMTYPE the fingerprint differs (both are named); -ENOSPC the pool or
+ * the huge pages are used up (the text has the figures); -EUCLEAN the cache is
+ * quarantined; -EPROTO, -EBADMSG daemon and library do not fit together;
+ * -EMFILE one of them is out of descriptors; -ESRCH the connection was opened
+ * by a process that has ended; and what treekv_connect() returns.
+ */
+int treekv_open(struct treekv_cache **ret, struct treekv *kv, const char *name,
+		const struct treekv_spec *spec, unsigned int flags);
+
+/**
+ * treekv_detach - let go of a cache; a running step is rewound
+ *
+ * Takes NULL, returns it. An ephemeral cache is gone afterwards.
+ */
+struct treekv_cache *treekv_detach(struct treekv_cache *cache);
+
+/**
+ * treekv_step_begin - begin a step of n tokens
+ * @cache: no step is running
+ * @ids: n token ids, or NULL: 0 is recorded
+ * @n: tokens to append, 1 to slack; all but committed ones vanish
+ * @timeout_ms: how long it may wait for the daemon when no room is left;
+ *	-1: for ever
+ *
+ * Uses the newest order that the daemon has published.
+ *
+ * Return: 0; -ENOSPC policy full and no room; -ETIMEDOUT; -ESTALE the lease is
+ * lost, detach; -EUCLEAN the cache is quarantined; -EPROTO the daemon that is
+ * there now is of another version; -EINVAL n; -EBUSY a step is running;
+ * -EOVERFLOW the sequence has reached 2^32 - 2 tokens.
+ */
+int treekv_step_begin(struct treekv_cache *cache, const uint32_t *ids,
+		      uint32_t n, int timeout_ms);
+
+/**
+ * treekv_append - write the step's rows of one layer; parallel over layers
+ * @cache: in a step
+ * @layer: 0-based
+ * @k: [n][kv_heads][k_row bytes], before rotary embedding
+ * @v: [n][kv_heads][v_row bytes]
+ *
+ * Return: 0; -EINVAL layer, or no step, or this layer has been appended;
+ * -ESTALE the lease was broken meanwhile, detach.
+ */
+int treekv_append(struct treekv_cache *cache, uint32_t layer, const void *k,
+		  const void *v);
+
+/**
+ * treekv_append_at - where to write the step's rows of one layer, uncopied
+ * @cache: in a step
+ * @layer: 0-based
+ * @k: set to n * kv_heads addresses, token by token
+ * @v: likewise
+ *
+ * Instead of treekv_append(). The rows must be written before the commit.
+ * Return: as treekv_append().
+ */
+int treekv_append_at(struct treekv_cache *cache, uint32_t layer, void **k,
+		     void **v);
+
+/**
+ * treekv_view - the rows of one (layer, head); parallel over heads
+ *
+ * In a step the layer must have been appended; outside of one the view shows
+ * what is committed. Return: 0; -EINVAL layer, head, or not yet appended;
+ * -ESTALE.
+ */
+int treekv_view(struct treekv_cache *cache, uint32_t layer, uint32_t head,
+		struct treekv_view *ret);
+
+/**
+ * treekv_observe - tell what attention a query token paid; parallel over heads
+ * @cache: in a step; the layer has been appended
+ * @layer: 0-based
+ * @head: KV head
+ * @token: which of the step's n tokens asked, each at most once and in order
+ * @weights: [group][stride] softmax weights by slot, view.slots of each row
+ *	are read; what free slots have does not matter
+ * @group: query heads that share the KV head; their mean counts (paper silent)
+ * @stride: floats from one query head's weights to the next one's
+ *
+ * Adds to S (§4.1), or replaces it (tova); policies that use no scores ignore
+ * it. Observe only tokens that will be committed. A head that nobody observes
+ * in a step keeps its scores.
+ *
+ * Return: 0; -EINVAL an argument is out of range or out of turn.
+ */
+int treekv_observe(struct treekv_cache *cache, uint32_t layer, uint32_t head,
+		   uint32_t token, const float *weights, uint32_t group,
+		   size_t stride);
+
+/**
+ * treekv_note - 256 bytes that are committed together with the tokens
+ *
+ * In a step: those of the coming commit, to write; they begin as a copy of the
+ * last commit's. Outside: those of the last commit, to read only.
+ */
+void *treekv_note(struct treekv_cache *cache);
+
+/**
+ * treekv_commit - make the first m tokens of the step permanent
+ * @cache: in a step, every layer appended
+ * @m: 0 to n, and at least as many as were observed
+ *
+ * From here on they survive the death of this process.
+ *
+ * Return: 0; -EINVAL m, no step, or a layer that was not appended (named);
+ * -ESTALE.
+ */
+int treekv_commit(struct treekv_cache *cache, uint32_t m);
+
+/**
+ * treekv_rewind - forget the step's last tokens
+ * @cache: in a step
+ * @tokens: how many, at most those that were not observed; all n of them end
+ *	the step
+ *
+ * Return: 0; -EOPNOTSUPP @tokens reaches into what is committed; -EINVAL they
+ * were observed.
+ */
+int treekv_rewind(struct treekv_cache *cache, uint32_t tokens);
+
+/**
+ * treekv_settle - wait until no more than the budget is held (lockstep)
+ * @cache: no step is running
+ * @timeout_ms: -1: for ever
+ *
+ * With slack 1 and a call after each commit, steps follow Algorithm 1 to the
+ * bit. Waiting here is no stall. Return: 0, -ETIMEDOUT, -ESTALE, -EUCLEAN,
+ * -EPROTO, -EBUSY.
+ */
+int treekv_settle(struct treekv_cache *cache, int timeout_ms);
+
+/* The cache's name, the daemon's choice for an anonymous one. */
+const char *treekv_name(const struct treekv_cache *cache);
+
+/* Tokens committed since the cache was created. */
+uint64_t treekv_tail(const struct treekv_cache *cache);
+
+/**
+ * treekv_ids - the ids of the sequence's first tokens
+ * @cache: attached
+ * @ret: set to them, valid until detach
+ *
+ * Return: how many are kept, the lesser of the tail and the spec's ids.
+ */
+uint64_t treekv_ids(const struct treekv_cache *cache, const uint32_t **ret);
+
+void treekv_counters(const struct treekv_cache *cache,
+		     struct treekv_counters *ret);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif /* TREEKV_H */

@@ -1,0 +1,641 @@
+// SPDX-License-Identifier: BSD-2-Clause
+/*
+ * The writer's side of the order protocol: steps on the two mappings of a
+ * cache. What makes it crash-safe is the sequence of stores: head before any
+ * row is touched, rows only in slots that are free under the generation in
+ * use, scores into the half that the last commit does not name, and one
+ * release-store of commit that makes all of it true at once. A process killed
+ * between any two instructions here leaves the last commit whole.
+ *
+ * Ranks are copied to private memory when a generation is adopted, because the
+ * writer adds its own appends to them and shared memory has one writer a byte.
+ */
+#include <errno.h>
+#include <string.h>
+#include <time.h>
+
+#include "client/cache.h"
+#include "proto/barrier.h"
+
+#if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__) && \
+	!defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
+#define WRITER_CLONES                                                    \
+	__attribute__((optimize("O3"),                                   \
+		       target_clones("arch=x86-64-v4", "arch=x86-64-v3", \
+				     "default")))
+#else
+#define WRITER_CLONES
+#endif
+
+#define OBSERVE_BLOCK 64 /* weights summed over a group at a time */
+
+/* Scores are ordered by commit; a plain store lets the compiler use vectors. */
+static inline void store_score(float *to, float value)
+{
+#if SHM_TSAN
+	shm_store_f32(to, value);
+#else
+	*to = value;
+#endif
+}
+
+static uint32_t entry_at(const void *entries, uint32_t entry_size, uint64_t i)
+{
+	if (entry_size == 2)
+		return ((const uint16_t *)entries)[i];
+	return ((const uint32_t *)entries)[i];
+}
+
+/* The slot of the i-th token since base_tail. */
+static uint32_t slot_of(const struct treekv_cache *cache, uint32_t layer,
+			const struct cache_head *head, uint64_t i)
+{
+	return entry_at(head->order[cache->generation & 1],
+			cache->spec.entry_size,
+			cache->layer[layer].base_live + i);
+}
+
+WRITER_CLONES static void widen(uint32_t *to, const uint16_t *from, uint32_t n)
+{
+	for (uint32_t i = 0; i < n; i++)
+		to[i] = from[i] == SHM_FREE16 ? SHM_FREE32 : from[i];
+}
+
+/*
+ * The ranks of a head, copied when a step or a view first asks for them: the
+ * buffer in use stays as it is until the next adoption (seen), and attaching
+ * need not touch all of it.
+ */
+static void adopt_head(struct treekv_cache *cache, uint32_t layer,
+		       struct cache_head *head)
+{
+	const void *from = head->published[cache->generation & 1];
+	uint32_t slots = cache->layer[layer].at.slots;
+	uint64_t own = cache->tail - cache->base_tail;
+
+	if (head->generation == cache->generation)
+		return;
+	head->generation = cache->generation;
+	if (cache->spec.entry_size == 2)
+		widen(head->rank, from, slots);
+	else
+		memcpy(head->rank, from, slots * sizeof(uint32_t));
+	for (uint64_t i = 0; i < own; i++)
+		head->rank[slot_of(cache, layer, head, i)] =
+			cache->layer[layer].base_live + i;
+}
+
+static int lose(struct treekv_cache *cache)
+{
+	cache->lost = true;
+	return error_set(-ESTALE,
+			 "the lease of cache %s was broken; what was committed "
+			 "is safe: detach and attach again",
+			 cache->name);
+}
+
+/*
+ * A lease may be broken in mid-step, and then nobody waits for us to leave the
+ * order in use: what has just been read of it counts only if that is not so.
+ */
+static int check_lease(struct treekv_cache *cache)
+{
+	/* Pairs with the release in compact_publish(). */
+	uint64_t generation = shm_load_acquire(&cache->index->generation);
+	const struct shm_buffer *buffer;
+
+	if (generation == cache->generation)
+		return 0;
+	buffer = (const void *)((const char *)cache->index +
+				cache->index->buffer[generation & 1]);
+	return buffer->rows_inode == cache->rows_inode ? 0 : lose(cache);
+}
+
+int cache_adopt(struct treekv_cache *cache)
+{
+	/* Pairs with the release in compact_publish(). */
+	uint64_t generation = shm_load_acquire(&cache->index->generation);
+	const char *base = (const char *)cache->index;
+	const struct shm_buffer *buffer;
+	const struct shm_level *level;
+
+	if (generation == cache->generation)
+		return 0;
+	base += cache->index->buffer[generation & 1];
+	buffer = (const void *)base;
+	level = (const void *)(base + cache->index->level);
+	if (buffer->rows_inode != cache->rows_inode)
+		return lose(cache);
+	if (cache->tail < buffer->base_tail ||
+	    cache->tail > buffer->base_tail + buffer->free)
+		return error_set(-EUCLEAN,
+				 "cache %s: its last writer left a tail that "
+				 "no order has room for; drop it",
+				 cache->name);
+	cache->generation = generation;
+	cache->base_tail = buffer->base_tail;
+	cache->free = buffer->free;
+	cache->ring_at = buffer->ring_at;
+	for (uint32_t l = 0; l < cache->spec.layers; l++)
+		cache->layer[l].base_live = level[l].n_live;
+	shm_store_relaxed(&cache->rows->adoptions, cache->rows->adoptions + 1);
+	/* Pairs with the acquire in compact_begin(): the old buffer is free. */
+	shm_store_release(&cache->rows->seen, generation);
+	shm_full_barrier();
+	if (shm_load_relaxed(&cache->index->waiting))
+		cache->ops->ring(cache);
+	return 0;
+}
+
+static uint64_t now_ns(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_MONOTONIC, &ts);
+	return (uint64_t)ts.tv_sec * 1000000000 + ts.tv_nsec;
+}
+
+/* Rings, then sleeps until there is another generation or time is up. */
+static int await_daemon(struct treekv_cache *cache, uint64_t begin,
+			int timeout_ms)
+{
+	int left = -1, r;
+
+	if (timeout_ms >= 0) {
+		uint64_t gone = (now_ns() - begin) / 1000000;
+
+		if (gone >= (uint64_t)timeout_ms)
+			return error_set(-ETIMEDOUT,
+					 "cache %s: treekvd has not made room "
+					 "within %d ms; is it running?",
+					 cache->name, timeout_ms);
+		left = timeout_ms - (int)gone;
+	}
+	if (shm_load_relaxed(&cache->index->quarantined))
+		return error_set(-EUCLEAN,
+				 "cache %s is quarantined: treekvd found its "
+				 "words damaged; 'treekvctl inspect %s' says "
+				 "how",
+				 cache->name, cache->name);
+	/*
+	 * The last commit may have been below the mark and so without its
+	 * barrier: the ring must not overtake it (tests/model: STALL_BARRIER).
+	 */
+	shm_full_barrier();
+	cache->ops->ring(cache);
+	r = cache->ops->wait(cache, cache->generation, left);
+	return r ? r : cache_adopt(cache);
+}
+
+static bool has_room(const struct treekv_cache *cache, uint32_t n)
+{
+	return cache->tail + n <= cache->base_tail + cache->free;
+}
+
+static int stall(struct treekv_cache *cache, uint32_t n, int timeout_ms)
+{
+	struct shm_rows *rows = cache->rows;
+	uint64_t begin = now_ns();
+	int r = 0;
+
+	if (cache->spec.policy == SHM_POLICY_FULL)
+		return error_set(-ENOSPC,
+				 "cache %s is full: %llu tokens held, %u more "
+				 "do not fit, and policy full evicts nothing; "
+				 "use a larger budget or another policy",
+				 cache->name, (unsigned long long)cache->tail,
+				 n);
+	while (!r && !has_room(cache, n))
+		r = await_daemon(cache, begin, timeout_ms);
+	shm_store_relaxed(&rows->stalls, rows->stalls + 1);
+	shm_store_relaxed(&rows->stall_ns, rows->stall_ns + (now_ns() - begin));
+	return r;
+}
+
+static int check_begin(const struct treekv_cache *cache, uint32_t n)
+{
+	if (cache->lost)
+		return error_set(-ESTALE,
+				 "the lease of cache %s is lost; detach and "
+				 "attach again",
+				 cache->name);
+	if (cache->step)
+		return error_set(-EBUSY, "cache %s: a step is running",
+				 cache->name);
+	if (!n ||
+	    (cache->spec.policy != SHM_POLICY_FULL && n > cache->spec.slack))
+		return error_set(-EINVAL,
+				 "cache %s: a step of %u tokens, but 1 to %u "
+				 "(its slack) is possible",
+				 cache->name, n, cache->spec.slack);
+	if (cache->tail + n > SHM_TAIL_MAX)
+		return error_set(-EOVERFLOW,
+				 "cache %s has seen %llu tokens, the most one "
+				 "sequence can have",
+				 cache->name, (unsigned long long)cache->tail);
+	return 0;
+}
+
+static void record_ids(struct treekv_cache *cache, const uint32_t *ids,
+		       uint32_t n)
+{
+	uint32_t *to = (void *)((char *)cache->rows + cache->index->ids);
+
+	for (uint32_t j = 0; j < n; j++)
+		if (cache->tail + j < cache->spec.ids)
+			to[cache->tail + j] = ids ? ids[j] : 0;
+}
+
+int treekv_step_begin(struct treekv_cache *cache, const uint32_t *ids,
+		      uint32_t n, int timeout_ms)
+{
+	struct shm_rows *rows = cache->rows;
+	int r = check_begin(cache, n);
+
+	if (r)
+		return r;
+	if (shm_load_acquire(&cache->index->epoch) != cache->epoch)
+		cache->ops->renew(cache);
+	r = check_begin(cache, n); /* renewing may have lost the lease */
+	if (!r)
+		r = cache_adopt(cache);
+	if (!r && !has_room(cache, n))
+		r = stall(cache, n, timeout_ms);
+	if (r)
+		return r;
+	if (cache->tail + n > cache->dirty)
+		cache->dirty = cache->tail + n;
+	/* A reader who accepts a row has seen no later head (load barrier). */
+	shm_store_relaxed(&rows->head, cache->dirty);
+	shm_store_barrier();
+	record_ids(cache, ids, n);
+	memcpy(rows->note[!cache->parity], rows->note[cache->parity],
+	       SHM_NOTE_SIZE);
+	for (uint32_t l = 0; l < cache->spec.layers; l++)
+		cache->layer[l].appended = false;
+	for (size_t i = 0;
+	     i < (size_t)cache->spec.layers * cache->spec.kv_heads; i++)
+		cache->head[i].observed = 0;
+	cache->step = n;
+	return 0;
+}
+
+/* Readies the slot of the step's j-th token; returns it. */
+static uint32_t take_slot(struct treekv_cache *cache, uint32_t layer,
+			  struct cache_head *head, uint32_t j)
+{
+	uint64_t token = cache->tail + j;
+	uint32_t slot = slot_of(cache, layer, head, token - cache->base_tail);
+
+	adopt_head(cache, layer, head);
+	head->rank[slot] = cache_held(cache, layer) + j;
+	shm_store_f32(&head->score[0][slot], 0);
+	shm_store_f32(&head->score[1][slot], 0);
+	shm_store32_relaxed(&head->since[slot], (uint32_t)token);
+	shm_store32_relaxed(&head->token[slot], (uint32_t)token);
+	return slot;
+}
+
+static int check_append(const struct treekv_cache *cache, uint32_t layer)
+{
+	if (!cache->step)
+		return error_set(-EINVAL, "cache %s: no step is running",
+				 cache->name);
+	if (layer >= cache->spec.layers)
+		return error_set(-EINVAL, "cache %s: layer %u, but it has %u",
+				 cache->name, layer, cache->spec.layers);
+	if (cache->layer[layer].appended)
+		return error_set(-EINVAL,
+				 "cache %s: layer %u has been appended",
+				 cache->name, layer);
+	return 0;
+}
+
+int treekv_append_at(struct treekv_cache *cache, uint32_t layer, void **k,
+		     void **v)
+{
+	uint32_t heads = cache->spec.kv_heads;
+	int r = check_append(cache, layer);
+
+	if (r)
+		return r;
+	for (uint32_t j = 0; j < cache->step; j++)
+		for (uint32_t h = 0; h < heads; h++) {
+			struct cache_head *head =
+				cache_head_at(cache, layer, h);
+			size_t slot = take_slot(cache, layer, head, j);
+
+			*k++ = head->k + slot * cache->spec.k_row;
+			*v++ = head->v + slot * cache->spec.v_row;
+		}
+	cache->layer[layer].appended = true;
+	return check_lease(cache);
+}
+
+int treekv_append(struct treekv_cache *cache, uint32_t layer, const void *k,
+		  const void *v)
+{
+	size_t k_row = cache->spec.k_row, v_row = cache->spec.v_row;
+	uint32_t heads = cache->spec.kv_heads;
+	const char *k_from = k, *v_from = v;
+	int r = check_append(cache, layer);
+
+	if (r)
+		return r;
+	for (uint32_t j = 0; j < cache->step; j++)
+		for (uint32_t h = 0; h < heads; h++) {
+			struct cache_head *head =
+				cache_head_at(cache, layer, h);
+			size_t slot = take_slot(cache, layer, head, j);
+
+			shm_copy(head->k + slot * k_row, k_from, k_row);
+			shm_copy(head->v + slot * v_row, v_from, v_row);
+			k_from += k_row;
+			v_from += v_row;
+		}
+	cache->layer[layer].appended = true;
+	return check_lease(cache);
+}
+
+static int check_head(const struct treekv_cache *cache, uint32_t layer,
+		      uint32_t head)
+{
+	if (layer >= cache->spec.layers || head >= cache->spec.kv_heads)
+		return error_set(-EINVAL,
+				 "cache %s: layer %u, head %u, but it has %u "
+				 "layers of %u",
+				 cache->name, layer, head, cache->spec.layers,
+				 cache->spec.kv_heads);
+	if (cache->step && !cache->layer[layer].appended)
+		return error_set(-EINVAL,
+				 "cache %s: layer %u has not been appended",
+				 cache->name, layer);
+	return 0;
+}
+
+int treekv_view(struct treekv_cache *cache, uint32_t layer, uint32_t head,
+		struct treekv_view *ret)
+{
+	struct cache_head *at;
+	int r = check_head(cache, layer, head);
+
+	if (r)
+		return r;
+	at = cache_head_at(cache, layer, head);
+	adopt_head(cache, layer, at);
+	r = check_lease(cache);
+	if (r)
+		return r;
+	*ret = (struct treekv_view){
+		.k = at->k,
+		.v = at->v,
+		.k_stride = cache->spec.k_row,
+		.v_stride = cache->spec.v_row,
+		.rank = at->rank,
+		.token = at->token,
+		.slots = cache->layer[layer].at.capacity,
+		.live = cache_held(cache, layer) + cache->step,
+	};
+	return 0;
+}
+
+/*
+ * a = mean of the group's weights; to = from + a, or a where from is NULL. For
+ * a constant group that is a power of 2: the division is an exact product, and
+ * the loop has no branch and no intermediate store. to and from may be one.
+ */
+static inline __attribute__((always_inline)) void
+add_means(float *to, const float *from, const float *weights, uint32_t group,
+	  size_t stride, uint32_t slots)
+{
+	const float part = 1.0f / (float)group;
+
+#pragma GCC ivdep
+	for (uint32_t s = 0; s < slots; s++) {
+		float sum = weights[s];
+
+		for (uint32_t g = 1; g < group; g++)
+			sum += weights[g * stride + s];
+		store_score(&to[s], (from ? from[s] : 0) + sum * part);
+	}
+}
+
+/* The same for every other group, a block at a time. */
+static inline __attribute__((always_inline)) void
+add_blocks(float *to, const float *from, const float *weights, uint32_t group,
+	   size_t stride, uint32_t slots)
+{
+	float sum[OBSERVE_BLOCK], of = group;
+
+	for (uint32_t s = 0; s < slots; s += OBSERVE_BLOCK) {
+		uint32_t n = slots - s;
+
+		n = n < OBSERVE_BLOCK ? n : OBSERVE_BLOCK;
+		for (uint32_t i = 0; i < n; i++)
+			sum[i] = weights[s + i];
+		for (uint32_t g = 1; g < group; g++)
+			for (uint32_t i = 0; i < n; i++)
+				sum[i] += weights[g * stride + s + i];
+#pragma GCC ivdep
+		for (uint32_t i = 0; i < n; i++)
+			store_score(&to[s + i],
+				    (from ? from[s + i] : 0) + sum[i] / of);
+	}
+}
+
+WRITER_CLONES static void add_scores(float *to, const float *from,
+				     const float *weights, uint32_t group,
+				     size_t stride, uint32_t slots)
+{
+	switch (group) {
+	case 1:
+		add_means(to, from, weights, 1, stride, slots);
+		return;
+	case 2:
+		add_means(to, from, weights, 2, stride, slots);
+		return;
+	case 4:
+		add_means(to, from, weights, 4, stride, slots);
+		return;
+	case 8:
+		add_means(to, from, weights, 8, stride, slots);
+		return;
+	default:
+		add_blocks(to, from, weights, group, stride, slots);
+	}
+}
+
+int treekv_observe(struct treekv_cache *cache, uint32_t layer, uint32_t head,
+		   uint32_t token, const float *weights, uint32_t group,
+		   size_t stride)
+{
+	struct cache_head *at;
+	const float *from;
+	float *to;
+	int r = check_head(cache, layer, head);
+
+	if (r)
+		return r;
+	at = cache_head_at(cache, layer, head);
+	if (!cache->step || token >= cache->step || token < at->observed ||
+	    !group)
+		return error_set(-EINVAL,
+				 "cache %s: token %u of a step of %u observed "
+				 "out of turn, or a group of %u",
+				 cache->name, token, cache->step, group);
+	if (cache->scored) {
+		to = at->score[!cache->parity];
+		from = at->observed ? to : at->score[cache->parity];
+		add_scores(to, cache->last_only ? NULL : from, weights, group,
+			   stride, cache->layer[layer].at.slots);
+	}
+	at->observed = token + 1;
+	return 0;
+}
+
+void *treekv_note(struct treekv_cache *cache)
+{
+	return cache->rows->note[cache->step ? !cache->parity : cache->parity];
+}
+
+/* Slots of the step's tokens from the m-th on hold nothing. */
+static void forget(struct treekv_cache *cache, uint32_t m)
+{
+	for (uint32_t l = 0; l < cache->spec.layers; l++)
+		for (uint32_t h = 0;
+		     cache->layer[l].appended && h < cache->spec.kv_heads;
+		     h++) {
+			struct cache_head *head = cache_head_at(cache, l, h);
+			uint64_t at = cache->tail - cache->base_tail;
+
+			for (uint32_t j = m; j < cache->step; j++)
+				head->rank[slot_of(cache, l, head, at + j)] =
+					SHM_FREE32;
+		}
+}
+
+/* Scores nobody added to are carried over. */
+static void carry_scores(struct treekv_cache *cache, uint32_t layer)
+{
+	uint32_t slots = cache->layer[layer].at.slots;
+
+	for (uint32_t h = 0; h < cache->spec.kv_heads; h++) {
+		struct cache_head *head = cache_head_at(cache, layer, h);
+		const float *from = head->score[cache->parity];
+		float *to = head->score[!cache->parity];
+
+		if (head->observed)
+			continue;
+#if SHM_TSAN
+		for (uint32_t s = 0; s < slots; s++)
+			shm_store_f32(&to[s], from[s]);
+#else
+		memcpy(to, from, slots * sizeof(*to));
+#endif
+	}
+}
+
+static int check_commit(const struct treekv_cache *cache, uint32_t m)
+{
+	uint32_t heads = cache->spec.kv_heads;
+
+	if (!cache->step || m > cache->step)
+		return error_set(-EINVAL,
+				 "cache %s: commit of %u tokens in a step of "
+				 "%u",
+				 cache->name, m, cache->step);
+	for (uint32_t l = 0; l < cache->spec.layers; l++) {
+		if (!cache->layer[l].appended)
+			return error_set(-EINVAL,
+					 "cache %s: layer %u was not appended",
+					 cache->name, l);
+		for (uint32_t h = 0; h < heads; h++)
+			if (cache_head_at(cache, l, h)->observed > m)
+				return error_set(
+					-EINVAL,
+					"cache %s: %u tokens of layer %u, "
+					"head %u were observed and only %u "
+					"are committed",
+					cache->name,
+					cache_head_at(cache, l, h)->observed, l,
+					h, m);
+	}
+	return 0;
+}
+
+int treekv_commit(struct treekv_cache *cache, uint32_t m)
+{
+	int r = check_commit(cache, m);
+
+	if (!r)
+		r = check_lease(cache);
+	if (r)
+		return r;
+	if (m < cache->step)
+		forget(cache, m);
+	if (cache->scored)
+		for (uint32_t l = 0; l < cache->spec.layers; l++)
+			carry_scores(cache, l);
+	cache->tail += m;
+	cache->parity = !cache->parity;
+	cache->step = 0;
+	/* Pairs with the acquire in compact_begin() and in every reader. */
+	shm_store_release(&cache->rows->commit,
+			  shm_commit_pack(cache->tail, cache->parity));
+	if (cache->tail < cache->ring_at)
+		return 0;
+	shm_full_barrier();
+	if (shm_load_relaxed(&cache->index->armed)) {
+		shm_store_relaxed(&cache->rows->rings, cache->rows->rings + 1);
+		cache->ops->ring(cache);
+	}
+	return 0;
+}
+
+int treekv_rewind(struct treekv_cache *cache, uint32_t tokens)
+{
+	size_t heads = (size_t)cache->spec.layers * cache->spec.kv_heads;
+	uint32_t left;
+
+	if (tokens > cache->step)
+		return error_set(-EOPNOTSUPP,
+				 "cache %s: rewind of %u tokens, but %u are "
+				 "uncommitted; committed ones cannot be taken "
+				 "back",
+				 cache->name, tokens, cache->step);
+	left = cache->step - tokens;
+	for (size_t i = 0; left && i < heads; i++)
+		if (cache->head[i].observed > left)
+			return error_set(-EINVAL,
+					 "cache %s: rewind of %u tokens, but "
+					 "they were observed; rewind all %u",
+					 cache->name, tokens, cache->step);
+	forget(cache, left);
+	cache->step = left;
+	return 0;
+}
+
+static bool settled(const struct treekv_cache *cache)
+{
+	for (uint32_t l = 0; l < cache->spec.layers; l++)
+		if (cache_held(cache, l) > cache->layer[l].at.budget)
+			return false;
+	return true;
+}
+
+int treekv_settle(struct treekv_cache *cache, int timeout_ms)
+{
+	uint64_t begin = 0;
+	int r;
+
+	if (cache->step)
+		return error_set(-EBUSY, "cache %s: a step is running",
+				 cache->name);
+	r = cache_adopt(cache);
+	while (!r && !settled(cache)) {
+		if (!begin)
+			begin = now_ns();
+		r = await_daemon(cache, begin, timeout_ms);
+	}
+	return r;
+}
