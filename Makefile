@@ -1,0 +1,334 @@
+# SPDX-License-Identifier: BSD-2-Clause
+#
+# treekvd. "make help" lists the targets; V=1 shows the commands; O=DIR builds
+# elsewhere; SAN=address,undefined or SAN=thread builds with sanitizers.
+
+O ?= build
+prefix ?= /usr/local
+bindir ?= $(prefix)/bin
+libdir ?= $(prefix)/lib
+includedir ?= $(prefix)/include
+mandir ?= $(prefix)/share/man
+sysconfdir ?= $(if $(filter /usr /usr/local,$(prefix)),/etc,$(prefix)/etc)
+docdir ?= $(prefix)/share/doc/treekvd
+unitdir ?= $(prefix)/lib/systemd/system
+sysusersdir ?= $(prefix)/lib/sysusers.d
+tmpfilesdir ?= $(prefix)/lib/tmpfiles.d
+completionsdir ?= $(prefix)/share/bash-completion/completions
+INSTALL ?= install
+PROTOC_C ?= protoc-c
+T ?= 60
+
+MAKEFLAGS += --no-print-directory --no-builtin-rules
+.DELETE_ON_ERROR:
+.SUFFIXES:
+.DEFAULT_GOAL := all
+
+version := $(shell sed -n 's/^\#define TREEKV_VERSION[[:space:]]*"\(.*\)"/\1/p' \
+	client/treekv.h)
+
+ifeq ($(V),1)
+Q :=
+say = @:
+else
+Q := @
+say = @printf '  %-7s %s\n'
+endif
+
+# ---- flags ----------------------------------------------------------------
+
+warnings := -Wall -Wextra -Wshadow -Wundef -Wvla -Wwrite-strings \
+	-Wpointer-arith -Wstrict-prototypes -Wmissing-prototypes \
+	-Wold-style-definition -Wredundant-decls -Wnested-externs \
+	-Wimplicit-fallthrough -Wformat=2
+ifeq ($(WERROR),1)
+warnings += -Werror
+endif
+
+hardening := -fstack-protector-strong -fstack-clash-protection
+ifneq ($(filter x86_64%,$(shell $(CC) -dumpmachine 2>/dev/null)),)
+hardening += -fcf-protection
+endif
+
+cppflags := -I. -I$(O)/gen -D_GNU_SOURCE= $(CPPFLAGS)
+cflags := -std=gnu11 -g -fPIC -fno-strict-aliasing -fno-common $(warnings)
+ldflags := -pie -Wl,-z,relro,-z,now $(LDFLAGS)
+
+ifdef SAN
+cflags += -O1 -fno-omit-frame-pointer -fno-sanitize-recover=all \
+	-fsanitize=$(SAN)
+ldflags += -fsanitize=$(SAN)
+ifneq ($(findstring thread,$(SAN)),)
+cflags += -Wno-tsan
+endif
+else
+cflags += -O2 $(hardening)
+cppflags += -D_FORTIFY_SOURCE=2
+daemon_cppflags := -DTREEKVD_JEMALLOC
+daemon_libs := -ljemalloc
+endif
+cflags += $(CFLAGS)
+
+# ---- what is built from what ----------------------------------------------
+
+gen := $(O)/gen/treekv.pb-c.c
+proto_objs := $(O)/proto/layout.o $(O)/proto/size.o $(O)/gen/treekv.pb-c.o
+pure_objs := $(patsubst %,$(O)/daemon/%.o,policy order compact)
+daemon_objs := $(patsubst %.c,$(O)/%.o,$(filter-out daemon/main.c,\
+	$(wildcard daemon/*.c))) $(proto_objs)
+lib_objs := $(patsubst %,$(O)/client/%.o,cache conn error open writer) \
+	$(proto_objs)
+local_objs := $(O)/client/local.o $(pure_objs)
+ctl_objs := $(patsubst %,$(O)/client/%.o,ctl doctor hugepages json persist \
+	replay show show_json) $(lib_objs) $(pure_objs)
+run_objs := $(patsubst client/run/%.c,$(O)/client/run/%.o,\
+	$(wildcard client/run/*.c)) $(O)/client/run/embedded.o \
+	$(lib_objs) $(local_objs)
+
+programs := $(patsubst %,$(O)/bin/%,treekvd treekvctl treekv-run)
+libraries := $(O)/lib/libtreekv.so.0 $(O)/lib/libtreekv.so
+pages := $(patsubst %,$(O)/man/%,treekvd.8 treekvd.conf.5 treekvctl.1 \
+	treekv-run.1 treekv.3)
+units := $(patsubst %,$(O)/systemd/%,treekvd.service treekvd.conf)
+
+unit_tests := $(patsubst tests/unit/%.c,$(O)/tests/%,\
+	$(wildcard tests/unit/test_*.c))
+unit_helpers := $(patsubst %.c,$(O)/%.o,$(filter-out tests/unit/test_%,\
+	$(wildcard tests/unit/*.c)))
+test_helpers := $(patsubst tests/helpers/%.c,$(O)/tests/helpers/%,\
+	$(wildcard tests/helpers/*.c))
+bench_programs := $(patsubst tests/bench/%.c,$(O)/tests/bench/%,\
+	$(wildcard tests/bench/bench_*.c))
+
+built := $(programs) $(libraries) $(pages) $(units) $(O)/libtreekv.pc
+
+all: $(built) ## build everything
+
+# ---- compiling -------------------------------------------------------------
+
+$(O)/%.o: %.c | $(gen)
+	@mkdir -p $(@D)
+	$(say) CC $<
+	$(Q)$(CC) $(cppflags) $(cflags) $(extra_cflags) -MMD -MP -c -o $@ $<
+
+$(O)/%.o: %.S
+	@mkdir -p $(@D)
+	$(say) AS $<
+	$(Q)$(CC) $(cppflags) -MMD -MP -c -o $@ $<
+
+$(O)/client/run/embedded.o: $(wildcard client/run/*.bin)
+
+$(O)/gen/%.o: $(O)/gen/%.c
+	$(say) CC $<
+	$(Q)$(CC) $(cppflags) $(cflags) -Wno-unused-parameter -MMD -MP -c \
+		-o $@ $<
+
+$(gen): proto/treekv.proto
+	@mkdir -p $(@D)
+	$(say) PROTOC $<
+	$(Q)$(PROTOC_C) --proto_path=proto --c_out=$(O)/gen treekv.proto
+
+$(O)/daemon/metrics.o: extra_cflags := $(daemon_cppflags)
+
+$(O)/bin/treekvd: $(O)/daemon/main.o $(daemon_objs)
+	@mkdir -p $(@D)
+	$(say) LD $@
+	$(Q)$(CC) $(cflags) $(ldflags) -o $@ $^ -luring -lprotobuf-c -lxxhash \
+		$(daemon_libs) -pthread
+
+$(O)/bin/treekvctl: $(ctl_objs)
+	@mkdir -p $(@D)
+	$(say) LD $@
+	$(Q)$(CC) $(cflags) $(ldflags) -o $@ $(sort $^) -lprotobuf-c -luring \
+		-lm -pthread
+
+$(O)/bin/treekv-run: $(run_objs)
+	@mkdir -p $(@D)
+	$(say) LD $@
+	$(Q)$(CC) $(cflags) $(ldflags) -o $@ $(sort $^) -lprotobuf-c \
+		-lxxhash -lm -pthread
+
+$(O)/lib/libtreekv.so.0: $(lib_objs) client/libtreekv.map
+	@mkdir -p $(@D)
+	$(say) LD $@
+	$(Q)$(CC) $(cflags) $(filter-out -pie,$(ldflags)) -shared \
+		-Wl,-soname,libtreekv.so.0 \
+		-Wl,--version-script=client/libtreekv.map -o $@ $(lib_objs) \
+		-lprotobuf-c -pthread
+
+$(O)/lib/libtreekv.so: $(O)/lib/libtreekv.so.0
+	$(Q)ln -sf libtreekv.so.0 $@
+
+# Always: prefix may be another one than last time.
+$(O)/libtreekv.pc: client/libtreekv.pc.in FORCE
+	@mkdir -p $(@D)
+	$(Q)sed -e 's,@prefix@,$(prefix),' -e 's,@libdir@,$(libdir),' \
+		-e 's,@includedir@,$(includedir),' \
+		-e 's,@version@,$(version),' $< >$@
+
+# With the option table, as the daemon prints it, for a line "@OPTIONS@".
+$(O)/man/treekvd.8: print := --print-options-man
+$(O)/man/treekvd.conf.5: print := --print-config-man
+$(O)/man/treekvd%: daemon/treekvd%.in $(O)/bin/treekvd
+	@mkdir -p $(@D)
+	$(Q)$(O)/bin/treekvd $(print) >$@.options
+	$(Q)sed -e '/@OPTIONS@/{r $@.options' -e 'd;}' $< >$@
+	$(Q)rm $@.options
+
+$(O)/systemd/treekvd.conf: $(O)/bin/treekvd
+	@mkdir -p $(@D)
+	$(Q)$(O)/bin/treekvd --print-config >$@
+
+$(O)/systemd/treekvd.service: systemd/treekvd.service.in Makefile
+	@mkdir -p $(@D)
+	$(Q)sed -e 's,@bindir@,$(bindir),' $< >$@
+
+$(O)/man/%: client/%
+	@mkdir -p $(@D)
+	$(Q)cp $< $@
+
+# ---- tests -----------------------------------------------------------------
+
+$(O)/tests/%: $(O)/tests/unit/%.o $(unit_helpers) $(daemon_objs) \
+		$(patsubst %,$(O)/client/%.o,cache conn error open writer local)
+	@mkdir -p $(@D)
+	$(say) LD $@
+	$(Q)$(CC) $(cflags) $(ldflags) -o $@ $(sort $^) -lcmocka -luring \
+		-lprotobuf-c -lxxhash $(daemon_libs) -lm -pthread
+
+$(O)/tests/helpers/%: $(O)/tests/helpers/%.o $(lib_objs) $(local_objs)
+	@mkdir -p $(@D)
+	$(say) LD $@
+	$(Q)$(CC) $(cflags) $(ldflags) -o $@ $(sort $^) -lprotobuf-c -lm \
+		-pthread
+
+$(O)/tests/bench/%: $(O)/tests/bench/%.o $(lib_objs) $(local_objs)
+	@mkdir -p $(@D)
+	$(say) LD $@
+	$(Q)$(CC) $(cflags) $(ldflags) -o $@ $(sort $^) -lprotobuf-c -lm \
+		-pthread
+
+.SECONDARY:
+
+# The daemon again, with the points of daemon/crash.h.
+fault_objs := $(patsubst %.c,$(O)/faults/%.o,$(wildcard daemon/*.c))
+
+$(O)/faults/%.o: %.c | $(gen)
+	@mkdir -p $(@D)
+	$(say) CC "$< (faults)"
+	$(Q)$(CC) $(cppflags) $(cflags) -DTREEKV_FAULTS -MMD -MP -c -o $@ $<
+
+$(O)/tests/helpers/treekvd-faults: $(fault_objs) $(proto_objs)
+	@mkdir -p $(@D)
+	$(say) LD $@
+	$(Q)$(CC) $(cflags) $(ldflags) -o $@ $(sort $^) -luring \
+		-lprotobuf-c -lxxhash -pthread
+
+tests: all $(unit_tests) $(test_helpers) $(O)/tests/helpers/treekvd-faults
+
+demo: deps ## the main job on real input, in under two minutes
+	$(Q)$(MAKE) all
+	$(Q)python3 -B tests/demo/demo.py $(O)
+
+check: deps-check ## build and run all tests
+	$(Q)$(MAKE) tests
+	$(Q)sh tests/run.sh $(O)
+
+check-asan: deps-check ## all tests under AddressSanitizer and UBSan
+	$(Q)$(MAKE) tests O=$(O)-asan SAN=address,undefined
+	$(Q)sh tests/run.sh $(O)-asan
+
+check-tsan: deps-check ## all tests under ThreadSanitizer
+	$(Q)$(MAKE) tests O=$(O)-tsan SAN=thread
+	$(Q)sh tests/run.sh $(O)-tsan
+
+check-systemd: deps-systemd ## the packages under a real systemd, in a container
+	$(Q)$(MAKE) all $(test_helpers)
+	$(Q)sh tests/systemd/check.sh $(O)
+
+torture: deps-check ## T=600 seconds of killing everything, SEED=1
+	$(Q)$(MAKE) tests
+	$(Q)python3 -B tests/torture/torture.py $(O) $(T)
+
+bench: deps-bench ## measure; JSON and a table in $(O)/bench
+	$(Q)$(MAKE) all $(bench_programs)
+	$(Q)python3 -B tests/bench/bench.py $(O)
+
+fuzz: deps-fuzz ## T=60 seconds of every fuzz target
+	$(Q)sh tests/fuzz/run.sh $(O) $(T)
+
+format: deps-lint ## lay out all sources
+	$(Q)git ls-files '*.c' '*.h' | xargs clang-format -i
+
+# ---- what it needs ---------------------------------------------------------
+
+deps: ## install what the build and the demo need (Debian packages)
+	$(Q)sh tests/deps.sh build demo
+
+deps-check deps-bench deps-fuzz deps-lint:
+	$(Q)sh tests/deps.sh build demo $(@:deps-%=%)
+
+deps-deb:
+	$(Q)sh tests/deps.sh build deb
+
+deps-systemd:
+	$(Q)sh tests/deps.sh build deb systemd
+
+# ---- installing ------------------------------------------------------------
+
+# What is installed, as "mode source destination"; directories are made.
+installed := $(foreach p,$(programs),755 $(p) $(bindir)/$(notdir $(p))) \
+	755 $(O)/lib/libtreekv.so.0 $(libdir)/libtreekv.so.0 \
+	644 client/treekv.h $(includedir)/treekv.h \
+	644 $(O)/libtreekv.pc $(libdir)/pkgconfig/libtreekv.pc \
+	$(foreach p,$(pages),644 $(p) \
+		$(mandir)/man$(subst .,,$(suffix $(p)))/$(notdir $(p))) \
+	644 $(O)/systemd/treekvd.service $(unitdir)/treekvd.service \
+	644 systemd/treekvd.socket $(unitdir)/treekvd.socket \
+	644 systemd/treekvd.sysusers $(sysusersdir)/treekvd.conf \
+	644 systemd/treekvd.tmpfiles $(tmpfilesdir)/treekvd.conf \
+	644 systemd/treekvd-hugepages.conf \
+		$(docdir)/examples/treekvd-hugepages.conf \
+	$(foreach p,$(programs),644 systemd/treekv.bash-completion \
+		$(completionsdir)/$(notdir $(p)))
+conf := $(DESTDIR)$(sysconfdir)/treekvd/treekvd.conf
+live := $(if $(DESTDIR),,1)
+
+install: all ## install under DESTDIR and prefix; without DESTDIR set it up, too
+	$(Q)set -- $(installed); while [ $$# -gt 0 ]; do \
+		$(INSTALL) -D -m $$1 "$$2" "$(DESTDIR)$$3" || exit; \
+		echo "  INSTALL $(DESTDIR)$$3"; shift 3; done
+	$(Q)ln -sf libtreekv.so.0 $(DESTDIR)$(libdir)/libtreekv.so
+	$(Q)if [ -e "$(conf)" ]; then echo "  KEPT    $(conf)"; else \
+		$(INSTALL) -D -m 644 $(O)/systemd/treekvd.conf "$(conf)"; fi
+	$(Q)$(if $(live),sh systemd/apply.sh "$(sysusersdir)/treekvd.conf" \
+		"$(tmpfilesdir)/treekvd.conf")
+
+uninstall: ## take it away again; an edited treekvd.conf stays
+	$(Q)set -- $(installed); while [ $$# -gt 0 ]; do \
+		rm -f "$(DESTDIR)$$3"; shift 3; done
+	$(Q)rm -f $(DESTDIR)$(libdir)/libtreekv.so
+	$(Q)rmdir $(DESTDIR)$(docdir)/examples $(DESTDIR)$(docdir) || :
+	$(Q)if cmp -s $(O)/systemd/treekvd.conf "$(conf)"; then \
+		rm -f "$(conf)"; rmdir "$(dir $(conf))"; fi
+	$(Q)$(if $(live),sh systemd/apply.sh)
+
+deb: deps-deb ## Debian packages, in $(O)/deb
+	$(Q)sh systemd/deb.sh $(O)
+
+clean: ## remove what was built
+	rm -rf $(O) $(O)-asan $(O)-tsan $(O)-fuzz
+
+help: ## this list
+	@printf 'Targets (V=1 shows commands, O=DIR builds elsewhere):\n'
+	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/  \1\t\2/p' Makefile | \
+		expand -t 16
+
+FORCE:
+
+.PHONY: FORCE all tests demo check check-asan check-tsan bench fuzz format deps \
+	deps-check deps-bench deps-fuzz deps-lint deps-deb deps-systemd \
+	check-systemd torture deb install uninstall clean help
+
+-include $(shell find $(O) -name systemd-root -prune -o -name deb -prune -o \
+	-name '*.d' -type f -print 2>/dev/null)

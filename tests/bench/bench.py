@@ -1,0 +1,390 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: BSD-2-Clause
+"""Runs the bench programs against daemons of its own and judges what they say.
+
+Usage: bench.py BUILD-DIRECTORY. Prints a table and writes bench/bench.json
+there. Speed is reported, never asserted: the exit status is 1 only when a
+program failed. What the rows mean: README.md beside this file.
+"""
+
+import array
+import contextlib
+import json
+import os
+import pathlib
+import random
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+
+HUGE_PAGES = 240  # 64 MiB to attach to, two 8B-shaped caches, treekv-run's
+NR_HUGE = pathlib.Path("/proc/sys/vm/nr_hugepages")
+MEMINFO = pathlib.Path("/proc/meminfo")
+IDLE_SECONDS = 5
+RUN_TOKENS = 3000
+RUN_PAIRS = 5
+
+# One row of the result: its name, what is measured, against what, the unit,
+# and its goal: ("ours" or "ratio", "<=" or ">=", limit), or None: for context.
+# A ratio is ours / theirs.
+ROWS = [
+    ("attach.huge", "attach 64 MiB, huge pages, to the last byte",
+     "Redis GET, all bytes", "us", ("ratio", "<=", 0.01)),
+    ("attach.huge.us", "the same, by itself", None, "us", ("ours", "<=", 100)),
+    ("attach.small", "attach 64 MiB, small pages, to the last byte",
+     "Redis GET, all bytes", "us", ("ratio", "<=", 0.01)),
+    ("attach.scan.huge", "attach and read all 64 MiB, huge pages",
+     "Redis GET, all bytes", "us", None),
+    ("attach.scan.small", "attach and read all 64 MiB, small pages",
+     "Redis GET, all bytes", "us", None),
+    ("step", "a step of an 8B-shaped cache", "same writes, private arrays",
+     "us", ("ratio", "<=", 1.05)),
+    ("step.in-place", "a step of an 8B-shaped cache",
+     "the same, scores in place", "us", None),
+    ("batch.step", "tokens a compaction, meanwhile", None, "tokens", None),
+    ("evict.16", "evict in batches of 16, 256 heads", "memmove walk",
+     "ns/token/head", ("ours", "<=", 15)),
+    ("evict.16.layer", "evict in batches of 16, 8 heads", "memmove walk",
+     "ns/token/head", ("ours", "<=", 15)),
+    ("evict.1", "evict one at a time, 256 heads", "memmove walk",
+     "ns/token/head", ("ours", "<=", 360)),
+    ("evict.64", "evict in batches of 64, 256 heads", "memmove walk",
+     "ns/token/head", None),
+    ("evict.16.u32", "evict in batches of 16, u32 entries", "memmove walk",
+     "ns/token/head", None),
+    ("evict.16.h2o", "evict in batches of 16, h2o", "memmove walk",
+     "ns/token/head", None),
+    ("evict.16.tova", "evict in batches of 16, tova", "memmove walk",
+     "ns/token/head", None),
+    ("run", "treekv-run through the daemon", "--local", "tokens/s",
+     ("ratio", ">=", 0.98)),
+    ("stalls.step", "stalls, stepping", None, "stalls", ("ours", "<=", 0)),
+    ("stalls.run", "stalls, treekv-run", None, "stalls", ("ours", "<=", 0)),
+    ("idle", f"wake-ups of an idle daemon in {IDLE_SECONDS} s", None,
+     "wake-ups", ("ours", "<=", 0)),
+    ("request.attach", "attach and detach, small cache", "two bare echoes",
+     "us", None),
+    ("request.miss", "attach to a name that is not there", "a bare echo",
+     "us", None),
+    ("request.stats", "stats", "a bare echo", "us", None),
+]
+
+
+# ---- machine ----
+
+def huge_page_field(field):
+    for line in MEMINFO.read_text().splitlines():
+        if line.startswith(field + ":"):
+            return int(line.split()[1])
+    return 0
+
+
+@contextlib.contextmanager
+def huge_pages():
+    """Yields why there are no huge pages, "" when there are enough."""
+    before = NR_HUGE.read_text()
+    if huge_page_field("HugePages_Free") >= HUGE_PAGES:
+        yield ""
+        return
+    if os.geteuid() != 0:
+        yield (f"fewer than {HUGE_PAGES} huge pages are free, and this is not "
+               "root")
+        return
+    if int(before) != 0:
+        yield f"fewer than {HUGE_PAGES} of the reserved huge pages are free"
+        return
+    try:
+        NR_HUGE.write_text(str(HUGE_PAGES))
+        if huge_page_field("HugePages_Free") >= HUGE_PAGES:
+            yield ""
+        else:
+            yield f"the kernel has not found {HUGE_PAGES} huge pages"
+    finally:
+        NR_HUGE.write_text(before)
+
+
+# ---- processes of our own ----
+
+def wait_for_socket(process, path, log):
+    deadline = time.monotonic() + 10
+    while not path.exists():
+        if process.poll() is not None or time.monotonic() > deadline:
+            raise RuntimeError(f"{process.args[0]} does not listen on {path}:\n"
+                               + log.read_text())
+        time.sleep(0.01)
+
+
+@contextlib.contextmanager
+def server(arguments, path):
+    log = path.with_suffix(".log")
+    with log.open("wb") as to:
+        process = subprocess.Popen(arguments, stdout=to, stderr=to,
+                                   stdin=subprocess.DEVNULL)
+    try:
+        wait_for_socket(process, path, log)
+        yield process
+    finally:
+        process.terminate()
+        process.wait(10)
+
+
+def daemon(build, folder, name, pages):
+    path = folder / f"{name}.sock"
+    return server([build / "bin/treekvd", "--socket", path, "--state-dir",
+                   folder / name, "--huge-pages", pages, "--log-level",
+                   "warning"], path)
+
+
+def redis(folder):
+    program = shutil.which("redis-server")
+    if not program:
+        return contextlib.nullcontext()
+    path = folder / "redis.sock"
+    return server([program, "--port", "0", "--unixsocket", path, "--save", "",
+                   "--appendonly", "no", "--dir", folder], path)
+
+
+def bench(build, name, *arguments):
+    """Runs a bench program; returns its rows by name."""
+    done = subprocess.run([build / f"tests/bench/bench_{name}", *arguments],
+                          stdout=subprocess.PIPE, check=True, text=True)
+    rows = (json.loads(line) for line in done.stdout.splitlines())
+    return {row.pop("row"): row for row in rows}
+
+
+# ---- what is measured here ----
+
+def make_ids(path):
+    source = random.Random(1)
+    words = (source.randrange(3, 1024) for _ in range(RUN_TOKENS))
+    path.write_bytes(array.array("I", words).tobytes())
+
+
+def treekv_run(build, ids, *arguments):
+    done = subprocess.run(
+        [build / "bin/treekv-run", "--ids", ids, "--budget", "256",
+         "--threads", "1", "--json", *arguments],
+        stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, check=True)
+    return json.loads(done.stdout)
+
+
+def measure_run(build, folder, socket):
+    ids = folder / "ids"
+    make_ids(ids)
+    row = {"ours": [], "theirs": []}
+    stalls = 0
+    for i in range(RUN_PAIRS + 1):
+        ours = treekv_run(build, ids, "--socket", socket)
+        theirs = treekv_run(build, ids, "--local")
+        stalls += ours["stalls"]
+        if i:  # the first pair warms the machine up
+            row["ours"].append(ours["tokens_per_s"])
+            row["theirs"].append(theirs["tokens_per_s"])
+    return {"run": row, "stalls.run": {"ours": [stalls], "theirs": []}}
+
+
+def switches(pid):
+    total = 0
+    for status in pathlib.Path(f"/proc/{pid}/task").glob("*/status"):
+        for line in status.read_text().splitlines():
+            if line.startswith("voluntary_ctxt_switches"):
+                total += int(line.split()[1])
+    return total
+
+
+def measure_idle(build, socket, pid):
+    holder = subprocess.Popen(
+        [build / "tests/bench/bench_request", socket, "--hold"],
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    holder.stdout.readline()
+    time.sleep(1)  # the cache's rows are made present first
+    before = switches(pid)
+    time.sleep(IDLE_SECONDS)
+    woken = switches(pid) - before
+    holder.communicate()
+    return {"idle": {"ours": [woken], "theirs": []}}
+
+
+def guarded(measured, missing, names, measure, *arguments):
+    """A failure costs the rows it names, not those of the others."""
+    say(f"{names[0]} ...")
+    try:
+        measured.update(measure(*arguments))
+    except (OSError, RuntimeError, ValueError, KeyError,
+            subprocess.CalledProcessError) as error:
+        missing.update({name: f"failed: {error}" for name in names})
+
+
+def names_of(prefix):
+    return [row[0] for row in ROWS
+            if row[0] == prefix or row[0].startswith(prefix + ".")]
+
+
+def measure_attach(build, folder, label, socket):
+    peer = folder / "redis.sock"
+    more = [peer] if peer.exists() else []
+    rows = bench(build, "attach", socket, label, *more)
+    if label == "huge":
+        rows["attach.huge.us"] = {"ours": rows["attach.huge"]["ours"],
+                                  "theirs": []}
+    return rows
+
+
+def measure_small(build, folder, measured, missing):
+    with daemon(build, folder, "small", "never"), redis(folder):
+        guarded(measured, missing, ["attach.small", "attach.scan.small"],
+                measure_attach, build, folder, "small", folder / "small.sock")
+
+
+def measure_main(build, folder, huge, measured, missing):
+    """Everything else, in huge pages where there are any."""
+    socket = folder / "main.sock"
+    attach = ["attach.huge", "attach.huge.us", "attach.scan.huge"]
+    with daemon(build, folder, "main", "require" if huge else "never") as main:
+        if huge:
+            with redis(folder):
+                guarded(measured, missing, attach, measure_attach, build,
+                        folder, "huge", socket)
+        guarded(measured, missing, names_of("request"), bench, build,
+                "request", socket)
+        guarded(measured, missing, ["idle"], measure_idle, build, socket,
+                main.pid)
+        guarded(measured, missing,
+                names_of("step") + ["stalls.step", "batch.step"],
+                bench, build, "step", socket)
+        guarded(measured, missing, ["run", "stalls.run"], measure_run, build,
+                folder, socket)
+    guarded(measured, missing, names_of("evict"), bench, build, "evict")
+
+
+def measure_all(build, no_huge):
+    measured, missing = {}, {}
+    with tempfile.TemporaryDirectory(prefix="treekv-bench-") as name:
+        folder = pathlib.Path(name)
+        measure_small(build, folder, measured, missing)
+        measure_main(build, folder, not no_huge, measured, missing)
+    if no_huge:
+        missing.update({name: "not measured: " + no_huge for name in
+                        ("attach.huge", "attach.huge.us", "attach.scan.huge")})
+    return measured, missing
+
+
+# ---- judging and showing ----
+
+def summary(samples):
+    if not samples:
+        return None
+    return {"median": statistics.median(samples), "min": min(samples),
+            "max": max(samples)}
+
+
+def ratio_of(ours, theirs):
+    """Of neighbours in time where the sides were sampled one for one."""
+    if not ours or not theirs:
+        return None
+    if len(ours) == len(theirs):
+        return statistics.median(a / b for a, b in zip(ours, theirs))
+    return statistics.median(ours) / statistics.median(theirs)
+
+
+def is_met(goal, ours, ratio):
+    if not goal:
+        return None
+    value = ours and ours["median"] if goal[0] == "ours" else ratio
+    if value is None:
+        return None
+    return value <= goal[2] if goal[1] == "<=" else value >= goal[2]
+
+
+def judge(row, measured, missing):
+    name, what, against, unit, goal = row
+    samples = measured.get(name, {"ours": [], "theirs": []})
+    ours, theirs = summary(samples["ours"]), summary(samples["theirs"])
+    ratio = ratio_of(samples["ours"], samples["theirs"])
+    note = missing.get(name)
+    if not note and against and not theirs:
+        note = f"{against}: the peer is missing"
+    return {"name": name, "what": what, "against": against, "unit": unit,
+            "ours": ours, "theirs": theirs, "ratio": ratio,
+            "goal": goal and " ".join(map(str, goal)),
+            "met": is_met(goal, ours, ratio), "note": note}
+
+
+def short(value):
+    if value is None:
+        return "-"
+    if value and abs(value) < 0.1:
+        return f"1/{1 / value:.0f}"
+    return f"{value:.0f}" if abs(value) >= 1000 else f"{value:.3g}"
+
+
+def spread(side):
+    if not side:
+        return "-"
+    if side["min"] == side["max"]:
+        return short(side["median"])
+    return (f"{short(side['median'])} "
+            f"({short(side['min'])}-{short(side['max'])})")
+
+
+def goal_text(row):
+    if not row["goal"]:
+        return "", ""
+    kind, relation, limit = row["goal"].split()
+    text = f"{relation} {short(float(limit))}"
+    text += " of theirs" if kind == "ratio" else ""
+    return text, {True: "met", False: "MISSED", None: "?"}[row["met"]]
+
+
+def table(rows):
+    head = ("what", "against", "unit", "ours", "theirs", "ratio", "goal", "")
+    lines = [head]
+    for row in rows:
+        lines.append((row["what"], row["against"] or "", row["unit"],
+                      spread(row["ours"]), spread(row["theirs"]),
+                      short(row["ratio"]) if row["ratio"] else "",
+                      *goal_text(row)))
+    widths = [max(len(line[i]) for line in lines) for i in range(len(head))]
+    text = ["  ".join(cell.ljust(width) for cell, width in
+                      zip(line, widths)).rstrip() for line in lines]
+    text.insert(1, "-" * len(text[0]))
+    return "\n".join(text)
+
+
+def say(text):
+    print(text, file=sys.stderr, flush=True)
+
+
+def notes_of(rows):
+    notes = {}
+    for row in rows:
+        if row["note"]:
+            notes.setdefault(row["note"], []).append(row["name"])
+    return [f"{', '.join(names)}: {note}" for note, names in notes.items()]
+
+
+def main():
+    build = pathlib.Path(sys.argv[1]).resolve()
+    with huge_pages() as no_huge:
+        measured, missing = measure_all(build, no_huge)
+    rows = [judge(row, measured, missing) for row in ROWS]
+    pages = f"small pages: {no_huge}" if no_huge else "huge pages"
+    result = {"pages": pages, "processors": os.cpu_count(),
+              "kernel": os.uname().release, "rows": rows}
+    target = build / "bench"
+    target.mkdir(parents=True, exist_ok=True)
+    (target / "bench.json").write_text(json.dumps(result, indent=1) + "\n")
+    print(f"\n{table(rows)}\n")
+    print("median (min-max); ratio: ours / theirs, the median over pairs")
+    print(f"caches in {pages}; {os.cpu_count()} processors")
+    for note in notes_of(rows):
+        print(note)
+    print(f"also in {target / 'bench.json'}")
+    return 1 if any("failed" in note for note in missing.values()) else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,250 @@
+// SPDX-License-Identifier: BSD-2-Clause
+/*
+ * A writer of a self-checking cache (selfcheck.h), for shell tests and by hand:
+ *
+ *	kvwriter --cache NAME --steps N [options]
+ *
+ * It attaches, checks all that is there, runs steps until N more tokens are
+ * committed, checks again, and prints one line of totals. Exit status: 0; 1
+ * something was wrong (said on stderr); 3 the library refused (its text is
+ * printed on stderr).
+ *
+ * With --progress it prints "committed TAIL" after each commit; with --hold it
+ * prints "holding TAIL" when its steps are done and goes on at the end of its
+ * standard input. With --pause it prints "paused TAIL" before its first step
+ * and, once, when a step has timed out, and goes on at the next input byte.
+ */
+#include <errno.h>
+#include <inttypes.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "client/local.h"
+#include "client/treekv.h"
+#include "tests/helpers/selfcheck.h"
+#include "tests/helpers/spec_options.h"
+
+#define STATUS_WRONG   1
+#define STATUS_USAGE   2
+#define STATUS_REFUSED 3
+
+struct options {
+	struct treekv_spec spec;
+	const char *cache; /* NULL: anonymous */
+	uint64_t steps; /* tokens to commit */
+	uint64_t seed;
+	uint32_t per_step;
+	uint32_t verify_every;
+	int timeout_ms;
+	bool attach; /* do not create */
+	bool any; /* attach without a spec to compare */
+	bool exclusive;
+	bool ephemeral;
+	bool lockstep;
+	bool local;
+	bool verify_only;
+	bool whole;
+	bool progress;
+	bool hold;
+	bool pause;
+};
+
+static const struct {
+	const char *name;
+	size_t offset;
+} flags[] = {
+	{ "--attach", offsetof(struct options, attach) },
+	{ "--any", offsetof(struct options, any) },
+	{ "--exclusive", offsetof(struct options, exclusive) },
+	{ "--ephemeral", offsetof(struct options, ephemeral) },
+	{ "--lockstep", offsetof(struct options, lockstep) },
+	{ "--local", offsetof(struct options, local) },
+	{ "--verify-only", offsetof(struct options, verify_only) },
+	{ "--whole", offsetof(struct options, whole) },
+	{ "--progress", offsetof(struct options, progress) },
+	{ "--hold", offsetof(struct options, hold) },
+	{ "--pause", offsetof(struct options, pause) },
+};
+
+static bool take_flag(struct options *o, const char *name)
+{
+	for (size_t i = 0; i < sizeof(flags) / sizeof(*flags); i++)
+		if (!strcmp(name, flags[i].name)) {
+			*(bool *)((char *)o + flags[i].offset) = true;
+			return true;
+		}
+	return false;
+}
+
+static bool take_value(struct options *o, const char *name, const char *value)
+{
+	if (!strcmp(name, "--cache"))
+		o->cache = value;
+	else if (!strcmp(name, "--steps"))
+		o->steps = strtoull(value, NULL, 0);
+	else if (!strcmp(name, "--seed"))
+		o->seed = strtoull(value, NULL, 0);
+	else if (!strcmp(name, "--per-step-max"))
+		o->per_step = (uint32_t)strtoul(value, NULL, 0);
+	else if (!strcmp(name, "--verify-every"))
+		o->verify_every = (uint32_t)strtoul(value, NULL, 0);
+	else if (!strcmp(name, "--timeout"))
+		o->timeout_ms = atoi(value);
+	else
+		return spec_option(&o->spec, name, value);
+	return true;
+}
+
+static void parse(struct options *o, int argc, char **argv)
+{
+	for (int i = 1; i < argc; i++) {
+		if (take_flag(o, argv[i]))
+			continue;
+		if (i + 1 < argc && take_value(o, argv[i], argv[i + 1])) {
+			i++;
+			continue;
+		}
+		fprintf(stderr, "kvwriter: what is %s?\n", argv[i]);
+		exit(STATUS_USAGE);
+	}
+	if (o->lockstep || o->per_step > o->spec.slack)
+		o->per_step = o->lockstep ? 1 : o->spec.slack;
+}
+
+static int refused(const char *what)
+{
+	fprintf(stderr, "kvwriter: %s: %s\n", what, treekv_error());
+	return STATUS_REFUSED;
+}
+
+static int open_cache(const struct options *o, struct treekv **kv,
+		      struct treekv_cache **cache)
+{
+	unsigned int how = o->attach || o->any ? 0 : TREEKV_CREATE;
+	int r;
+
+	if (o->local)
+		return local_open(cache, &o->spec);
+	if (o->exclusive)
+		how |= TREEKV_EXCLUSIVE;
+	if (o->ephemeral)
+		how |= TREEKV_EPHEMERAL;
+	r = treekv_connect(kv, NULL);
+	if (!r)
+		r = treekv_open(cache, *kv, o->cache, o->any ? NULL : &o->spec,
+				how);
+	return r;
+}
+
+static void pause_for_input(const struct selfcheck *s)
+{
+	char byte;
+
+	printf("paused %" PRIu64 "\n", treekv_tail(s->cache));
+	if (read(STDIN_FILENO, &byte, 1) < 0)
+		perror("kvwriter: stdin");
+}
+
+static int run_steps(struct selfcheck *s, const struct options *o)
+{
+	uint64_t end = treekv_tail(s->cache) + o->steps;
+	bool patient = o->pause;
+	int r;
+
+	if (patient)
+		pause_for_input(s);
+	while (treekv_tail(s->cache) < end && !s->wrong) {
+		r = selfcheck_step(s, end);
+		if (r == -ETIMEDOUT && patient) {
+			refused("step");
+			pause_for_input(s);
+			patient = false;
+			continue;
+		}
+		if (r)
+			return refused("step");
+		if (o->progress)
+			printf("committed %" PRIu64 "\n",
+			       treekv_tail(s->cache));
+	}
+	return 0;
+}
+
+static void hold(const struct selfcheck *s)
+{
+	char byte;
+
+	printf("holding %" PRIu64 "\n", treekv_tail(s->cache));
+	while (read(STDIN_FILENO, &byte, 1) > 0)
+		;
+}
+
+static int report(const struct selfcheck *s)
+{
+	struct treekv_counters c;
+
+	treekv_counters(s->cache, &c);
+	if (s->wrong) {
+		fprintf(stderr, "kvwriter: %" PRIu64 " wrong, the first: %s\n",
+			s->wrong, s->text);
+		return STATUS_WRONG;
+	}
+	printf("tail %" PRIu64 " held %" PRIu64 " rows %" PRIu64
+	       " stalls %" PRIu64 " compactions %" PRIu64 " reconnects %" PRIu64
+	       " huge %d attach_us %" PRIu64 "\n",
+	       c.tail, c.held, s->rows, c.stalls, c.compactions, c.reconnects,
+	       c.huge, c.attach_ns / 1000);
+	return 0;
+}
+
+static int run(struct selfcheck *s, const struct options *o)
+{
+	int status = 0;
+
+	selfcheck_verify(s);
+	if (!o->verify_only && !s->wrong)
+		status = run_steps(s, o);
+	if (o->hold && !status && !s->wrong)
+		hold(s);
+	if (!s->wrong)
+		selfcheck_verify(s);
+	return status ? status : report(s);
+}
+
+int main(int argc, char **argv)
+{
+	struct options o = {
+		.spec = spec_default(),
+		.steps = 1000,
+		.seed = 1,
+		.per_step = 4,
+		.verify_every = 1,
+		.timeout_ms = 20000,
+	};
+	struct selfcheck s = { 0 };
+	struct treekv *kv = NULL;
+	int status;
+
+	setvbuf(stdout, NULL, _IOLBF, 0);
+	parse(&o, argc, argv);
+	if (open_cache(&o, &kv, &s.cache)) {
+		treekv_close(kv);
+		return refused("open");
+	}
+	s.seed = o.seed;
+	s.random = selfcheck_mix(o.seed ^ treekv_tail(s.cache));
+	s.per_step = o.per_step;
+	s.verify_every = o.verify_every;
+	s.timeout_ms = o.timeout_ms;
+	s.lockstep = o.lockstep;
+	s.whole = o.whole;
+	selfcheck_init(&s, &o.spec);
+	status = run(&s, &o);
+	treekv_detach(s.cache);
+	treekv_close(kv);
+	selfcheck_exit(&s);
+	return status;
+}

@@ -1,0 +1,80 @@
+#!/bin/sh
+# SPDX-License-Identifier: BSD-2-Clause
+#
+# The daemon dies at each point of daemon/crash.h's table, under a keeper, while
+# self-checking writers create, write, detach, drop and lose leases: whoever was
+# told that something is done must find it done, and no row may be wrong.
+#
+# Usage: test_crash.sh BUILD-DIR
+
+# shellcheck source=tests/integration/lib.sh
+. "$(dirname "$0")/lib.sh"
+
+treekvd=$helpers/treekvd-faults
+writer=$helpers/kvwriter
+need python3 "crash points"
+export TREEKV_CRASH_FUSE="$dir/fuse"
+
+# again COMMAND...: what the daemon's death cut short is asked for once more; a
+# request may find that it was done, so that only the second answer counts
+again()
+{
+	"$@" && return
+	wait_for "$treekvctl" status
+	"$@"
+}
+
+# Everything that has a point, once; the daemon may die in any of it.
+work()
+{
+	again "$writer" --cache "w$1" --steps 400 >"$dir/out" 2>"$dir/err"
+	again "$treekvctl" snapshot "w$1" >>"$dir/err" 2>&1
+	again "$writer" --cache "x$1" --steps 50 >>"$dir/out" 2>>"$dir/err"
+	again "$treekvctl" drop "x$1" >>"$dir/err" 2>&1
+	"$writer" --cache "b$1" --steps 1000000000 >"$dir/held" \
+		2>>"$dir/err" &
+	children=$!
+	wait_for has_tokens "b$1"
+	kill -STOP $children
+	again "$treekvctl" lease break "b$1" >>"$dir/err" 2>&1
+	kill -KILL $children
+	wait $children 2>/dev/null
+	children=
+}
+
+# shellcheck disable=SC2317 # called by wait_for
+has_tokens()
+{
+	[ "$(field "$1" tail)" -gt 0 ]
+}
+
+# What is there afterwards must be whole, and go on.
+verify()
+{
+	for cache in "w$1" "b$1"; do
+		wait_for "$treekvctl" status || return 1
+		again "$writer" --cache "$cache" --attach --steps 100 \
+			>"$dir/out" 2>"$dir/err" || return 1
+	done
+	! grep -q 'event="cache damaged"\|event="cache quarantined"' "$log"
+}
+
+points=$("$treekvd" --print-crash-points)
+number=0
+for point in $points; do
+	number=$((number + 1))
+	export TREEKV_CRASH_AT="$point"
+	: >"$dir/fuse"
+	start_daemon --keeper --snapshot-on-stop no
+	work $number
+	if [ -e "$dir/fuse" ]; then
+		not_ok "$point is reached" "$log"
+	elif verify $number; then
+		ok "$point: nothing is lost"
+	else
+		not_ok "$point" "$dir/out" "$dir/err" "$log"
+	fi
+	stop_daemon
+	rm -rf "$dir/state"
+done
+exit $failed

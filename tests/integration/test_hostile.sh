@@ -1,0 +1,60 @@
+#!/bin/sh
+# SPDX-License-Identifier: BSD-2-Clause
+#
+# Writers that lie into their own shared memory (tests/helpers/kvhostile.c):
+# their cache is quarantined, everybody else's steps go on, in the same worker.
+#
+# Usage: test_hostile.sh BUILD-DIR
+
+# shellcheck source=tests/integration/lib.sh
+. "$(dirname "$0")/lib.sh"
+
+# lie NAME REASON: is found out; the next writer is told why
+lie()
+{
+	"$helpers/kvhostile" "$1" >"$dir/out" 2>"$dir/err"
+	status=$?
+	if [ $status -ne 0 ] || ! grep -q '^quarantined' "$dir/out"; then
+		not_ok "$1 is found out" "$dir/out" "$dir/err" "$log"
+		return
+	fi
+	"$helpers/kvwriter" --cache hostile --attach >"$dir/out" 2>"$dir/err"
+	says "$1 is found out" "$dir/err" \
+		"cache hostile is quarantined: $2"
+	says "and what to do about it said" "$dir/err" \
+		"; 'treekvctl drop hostile' gives its memory back"
+	"$treekvctl" list >"$dir/out"
+	says "and listed" "$dir/out" "quarantined"
+	"$treekvctl" drop hostile >/dev/null
+}
+
+start_daemon --workers 1
+mkfifo "$dir/in"
+"$helpers/kvwriter" --cache honest --steps 200 --pause --hold \
+	--per-step-max 8 <"$dir/in" >"$dir/honest" 2>"$dir/honest.err" &
+honest=$!
+children=$honest
+exec 9>"$dir/in"
+wait_for_line "$dir/honest" paused
+lie commit-beyond "its writer committed a tail outside of its slots"
+lie commit-of-the-past "its writer committed a tail outside of its slots"
+lie head-behind "its writer's head is behind what he committed"
+lie seen-ahead "its writer has seen a generation that is not"
+echo >&9
+wait_for_line "$dir/honest" "holding 200"
+lie garbage "its writer"
+lie hole "its writer"
+"$helpers/kvhostile" bad-numbers >"$dir/out" 2>"$dir/err"
+says "bad scores harm nobody" "$dir/out" "sound"
+exec 9>&-
+wait $honest
+status=$?
+children=
+if [ $status -eq 0 ]; then
+	ok "an honest writer's steps go on meanwhile: $(tail -n 1 "$dir/honest")"
+else
+	not_ok "an honest writer's steps go on meanwhile" "$dir/honest.err"
+fi
+stop_daemon
+check "the daemon stops cleanly" [ "$status" -eq 0 ]
+exit $failed
