@@ -103,6 +103,10 @@ static void print_json(const struct run *run, uint64_t load_ns,
 					    "false");
 	print_real("stall_ms", !o->local, (double)c->stall_ns / 1e6);
 	print_real("load_ms", true, (double)load_ns / 1e6);
+	if (run->logits)
+		printf(", \"logits\": \"%016" PRIx64 "\"", run->logits);
+	else
+		fputs(", \"logits\": null", stdout);
 	fputs(", \"cache\": ", stdout);
 	if (o->cache)
 		print_string(treekv_name(run->cache), strlen(o->cache));

@@ -13,6 +13,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
+#include <xxhash.h>
 
 #include "client/cache.h"
 #include "client/run/fault.h"
@@ -112,6 +113,9 @@ static int judge(struct run *run, const struct token *token, float *logits)
 	struct note *n = &run->plan.note;
 	uint32_t vocab = run->model->vocab;
 
+	if (logits)
+		run->logits = XXH3_64bits_withSeed(
+			logits, vocab * sizeof(*logits), run->logits);
 	n->flags = 0;
 	if (token->score) {
 		n->nll += sampler_nll(run->engine, logits, vocab,

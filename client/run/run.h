@@ -31,6 +31,7 @@
  * @text: what was generated, @text_size bytes, with --json
  * @within_line: the last byte on stdout was no newline
  * @closed: nobody reads stdout any more
+ * @logits: XXH3 over all logits of the run, in their sequence
  */
 struct run {
 	const struct options *options;
@@ -49,6 +50,7 @@ struct run {
 	size_t text_size;
 	bool within_line;
 	bool closed;
+	uint64_t logits;
 };
 
 /* Return: 0 also when stopped, or a negative errno with the fault on stderr. */

@@ -62,17 +62,17 @@ test_lockstep_is_local_to_the_bit()
 		score "$dir/local" --local --policy $policy
 		score "$dir/daemon" --lockstep --policy $policy
 		same "$policy: lockstep is local to the bit" "$dir/local" \
-			"$dir/daemon" nll
+			"$dir/daemon" logits
 	done
 	for dtype in f16 bf16; do
 		score "$dir/local" --local --dtype $dtype
 		score "$dir/daemon" --lockstep --dtype $dtype
 		same "$dtype: lockstep is local to the bit" "$dir/local" \
-			"$dir/daemon" nll
+			"$dir/daemon" logits
 	done
 	score "$dir/local" --local --threads 1
 	score "$dir/daemon" --lockstep --threads 2
-	same "two threads compute what one does" "$dir/local" "$dir/daemon" nll
+	same "two threads compute what one does" "$dir/local" "$dir/daemon" logits
 }
 
 test_slack_changes_little()
