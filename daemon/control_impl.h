@@ -1,20 +1,43 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* What control.c lets persist.c and takeover.c do; for nobody else. */
+/*
+ * What the files of the control plane do for each other; for nobody else.
+ * control.c dispatches requests, creation.c, attach.c, leave.c, takeover.c and
+ * persist.c carry them out, start.c begins and ends it all.
+ */
 #ifndef TREEKVD_CONTROL_IMPL_H
 #define TREEKVD_CONTROL_IMPL_H
 
 #include "daemon/control.h"
 
-/* conn_refuse(), counted and logged. */
-void control_refuse(struct conn *conn, uint64_t id, int error,
-		    const char *text);
+#define CONTROL_REASON_SIZE 512
 
-/* Answers an attach to a cache that is there; @spec may be NULL. */
-void control_attach(struct conn *conn, uint64_t id, struct cache *cache,
-		    const Treekv__Spec *spec);
+struct lease;
+
+/* ---- control.c ---- */
+
+extern const struct conn_ops control_ops;
+
+/* conn_refuse(), counted and logged. */
+__attribute__((format(printf, 4, 5))) void
+control_refuse(struct conn *conn, uint64_t id, int error, const char *format,
+	       ...);
+
+/* An answer that says no more than that it is done. */
+void control_done(struct conn *conn, uint64_t id);
 
 /* The peer's cache of that name; for who sees all, anybody's; NULL. */
 struct cache *control_find(const struct conn *conn, const char *name);
+
+/* There is none, and the peer is told so. */
+void control_refuse_absent(struct conn *conn, uint64_t id, const char *name);
+
+/* ---- creation.c ---- */
+
+void creation_on_create(struct conn *conn, uint64_t id,
+			const Treekv__Create *request);
+
+/* Whoever waits on this connection for a cache to be made has hung up. */
+void creation_closed(struct conn *conn);
 
 /* Is there room for one more, of this spec? Return: 0 or -ENOSPC. */
 int control_room(struct shm_spec *spec, const uint32_t *budgets, char *why,
@@ -22,16 +45,35 @@ int control_room(struct shm_spec *spec, const uint32_t *budgets, char *why,
 
 struct worker *control_least_loaded(void);
 
+/* ---- attach.c ---- */
+
+void attach_on_attach(struct conn *conn, uint64_t id,
+		      const Treekv__Attach *request);
+void attach_on_detach(struct conn *conn, uint64_t id,
+		      const Treekv__Detach *request);
+
+/* The peer's own cache of that name, once those are gone that ended; NULL. */
+struct cache *control_look_up(const struct conn *conn, const char *name);
+
+/* A lease for the peer. Return: 0, or a negative errno, and he was refused. */
+int control_grant(struct conn *conn, uint64_t id, struct cache *cache,
+		  bool created);
+
+/* Answers an attach to a cache that is there; @spec may be NULL. */
+void control_attach(struct conn *conn, uint64_t id, struct cache *cache,
+		    const Treekv__Spec *spec);
+
+/* ---- leave.c ---- */
+
 /* Frees the name; and lets the cache go if nothing holds it any more. */
 void control_drop(struct cache *cache);
 void control_leave(struct cache *cache);
 
-struct lease;
-
 /* Ends a lease whose holder has not asked for it. */
 void control_end_lease(struct lease *lease);
 
-/* An answer that says no more than that it is done. */
-void control_done(struct conn *conn, uint64_t id);
+/* A lease's callbacks. */
+void control_writer_died(struct lease *lease);
+void control_lease_over(struct lease *lease);
 
 #endif /* TREEKVD_CONTROL_IMPL_H */

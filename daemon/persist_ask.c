@@ -118,7 +118,7 @@ static void asked_put(struct asked *asked)
 	if (asked->conn && asked->single && asked->n &&
 	    asked->outcomes[0].error)
 		control_refuse(asked->conn, asked->id, asked->outcomes[0].error,
-			       asked->outcomes[0].text);
+			       "%s", asked->outcomes[0].text);
 	else if (asked->conn)
 		reply(asked);
 	asked_free(asked);
@@ -135,7 +135,7 @@ static void answer_attach(struct asked *asked, struct cache *cache,
 	if (!conn)
 		return;
 	if (out->error)
-		control_refuse(conn, id, out->error, out->text);
+		control_refuse(conn, id, out->error, "%s", out->text);
 	else
 		control_attach(conn, id, cache, NULL);
 }
@@ -230,7 +230,7 @@ void persist_on_snapshot(struct conn *conn, uint64_t id,
 			 "there is no cache %.*s in memory; 'treekvctl list' "
 			 "shows yours",
 			 SHM_NAME_MAX, request->name ? request->name : "");
-		control_refuse(conn, id, -ENOENT, text);
+		control_refuse(conn, id, -ENOENT, "%s", text);
 		return;
 	}
 	asked = asked_new(conn, id);
@@ -345,7 +345,7 @@ bool persist_attach(struct conn *conn, uint64_t id, const char *name,
 	if (r == -ENOENT)
 		return false;
 	if (r)
-		control_refuse(conn, id, r, out.text);
+		control_refuse(conn, id, r, "%s", out.text);
 	else
 		attach_when_loaded(conn, id, cache);
 	return true;
@@ -358,7 +358,7 @@ void persist_wait(struct conn *conn, uint64_t id, struct cache *cache,
 
 	persist_outcome(&out, cache->uid, cache->name);
 	if (persist_compare(cache, spec, &out))
-		control_refuse(conn, id, out.error, out.text);
+		control_refuse(conn, id, out.error, "%s", out.text);
 	else
 		attach_when_loaded(conn, id, cache);
 }

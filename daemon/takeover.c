@@ -20,6 +20,7 @@
 #include <unistd.h>
 
 #include "daemon/crash.h"
+#include "daemon/event.h"
 #include "daemon/control_impl.h"
 #include "daemon/lease.h"
 #include "daemon/log.h"
@@ -254,7 +255,7 @@ static void fail(struct takeover *t, int error, const char *what)
 		 t->cache->name, what);
 	treekvd.store.used -= t->cache->rows_size;
 	if (t->conn)
-		control_refuse(t->conn, t->id, error, text);
+		control_refuse(t->conn, t->id, error, "%s", text);
 	takeover_free(t);
 }
 
@@ -265,9 +266,7 @@ static void on_published(struct worker_job *job)
 	struct lease *lease = cache->lease;
 
 	crash_at(CRASH_BREAK_PUBLISHED);
-	log_info("lease broken", "name=%s cache=%llu holder=%d passes=%u",
-		 cache->name, (unsigned long long)cache->id,
-		 lease ? lease->pid : 0, t->passes);
+	event_lease_broken(cache, lease ? lease->pid : 0, t->passes);
 	if (*cache->stored) {
 		service_forget(cache->stored);
 		memcpy(cache->stored, t->stored, sizeof(cache->stored));
@@ -404,7 +403,7 @@ void takeover_on_break(struct conn *conn, uint64_t id,
 		snprintf(text, sizeof(text),
 			 "the lease of cache %.*s is not broken: %s",
 			 SHM_NAME_MAX, request->name, why);
-		control_refuse(conn, id, r, text);
+		control_refuse(conn, id, r, "%s", text);
 		return;
 	}
 	t->conn = conn;

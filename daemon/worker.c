@@ -27,6 +27,7 @@
 
 #include "daemon/cache.h"
 #include "daemon/crash.h"
+#include "daemon/event.h"
 #include "daemon/lease.h"
 #include "daemon/log.h"
 #include "daemon/staging.h"
@@ -119,12 +120,8 @@ static void unready(struct worker *w, struct cache *cache)
 
 static void quarantine(struct worker *w, struct cache *cache)
 {
-	enum compact_fault fault = cache->compaction.fault;
-
-	shm_store_release(&cache->index->quarantined, fault);
-	log_error("cache quarantined", "name=%s cache=%llu reason=\"%s\"",
-		  cache->name, (unsigned long long)cache->id,
-		  compact_fault_text(fault));
+	shm_store_release(&cache->index->quarantined, cache->compaction.fault);
+	event_quarantined(cache);
 	unready(w, cache);
 	worker_wake(cache);
 }

@@ -1,0 +1,217 @@
+// SPDX-License-Identifier: BSD-2-Clause
+/*
+ * Attach, renew, detach: who may write a cache. A connection is only a way to
+ * ask; a lease belongs to the process that asked and outlives it.
+ */
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "daemon/control_impl.h"
+#include "daemon/crash.h"
+#include "daemon/event.h"
+#include "daemon/lease.h"
+#include "daemon/persist.h"
+#include "daemon/spec.h"
+#include "daemon/takeover.h"
+#include "proto/barrier.h"
+
+static int reply_attached(struct conn *conn, uint64_t id,
+			  const struct cache *cache, bool created)
+{
+	const struct lease *lease = cache->lease;
+	const int fds[] = { cache->rows_fd, cache->index_ro_fd,
+			    lease->bell_fd };
+	Treekv__Attached attached = TREEKV__ATTACHED__INIT;
+	Treekv__Reply reply = TREEKV__REPLY__INIT;
+
+	attached.cache = cache->id;
+	attached.lease = lease->id;
+	attached.name = (char *)(uintptr_t)cache->name;
+	attached.created = created;
+	attached.tail = shm_commit_tail(shm_load_acquire(&cache->rows->commit));
+	attached.rows_size = cache->rows_size;
+	attached.index_size = cache->index_size;
+	reply.id = id;
+	reply.body_case = TREEKV__REPLY__BODY_ATTACHED;
+	reply.attached = &attached;
+	return conn_reply(conn, &reply, fds, 3);
+}
+
+/* Of somebody who has ended, but whose end has not been reported yet. */
+static void notice_death(struct cache *cache)
+{
+	if (cache && cache->lease && lease_is_dead(cache->lease->pidfd))
+		control_writer_died(cache->lease);
+}
+
+/* The peer's own cache of that name; an ephemeral one may end just here. */
+struct cache *control_look_up(const struct conn *conn, const char *name)
+{
+	uid_t uid = conn_peer(conn)->uid;
+
+	notice_death(store_find(&treekvd.store, uid, name));
+	return store_find(&treekvd.store, uid, name);
+}
+
+static const char *lease_refusal(int error)
+{
+	switch (error) {
+	case -EMFILE:
+	case -ENFILE:
+		return "the daemon is out of descriptors; raise LimitNOFILE";
+	case -ESRCH:
+		return "the process that opened this connection has ended; "
+		       "connect again";
+	}
+	return strerror(-error);
+}
+
+/* A lease that its holder cannot be told of is none. */
+int control_grant(struct conn *conn, uint64_t id, struct cache *cache,
+		  bool created)
+{
+	const struct conn_peer *peer = conn_peer(conn);
+	struct lease *lease;
+	int r;
+
+	r = lease_new(&lease, cache, &treekvd.loop, peer->pid, peer->uid,
+		      conn_pidfd(conn), control_writer_died,
+		      control_lease_over);
+	if (r) {
+		control_refuse(conn, id, r, "cache %s: no lease: %s",
+			       cache->name, lease_refusal(r));
+		return r;
+	}
+	treekvd.leases++;
+	crash_at(CRASH_LEASE_RECORDED);
+	r = reply_attached(conn, id, cache, created);
+	crash_at(CRASH_LEASE_ANSWERED);
+	if (r) {
+		control_end_lease(lease);
+		return r;
+	}
+	event_attached(cache, peer->pid);
+	return 0;
+}
+
+static void refuse_quarantined(struct conn *conn, uint64_t id,
+			       const struct cache *cache)
+{
+	control_refuse(
+		conn, id, -EUCLEAN,
+		"cache %s is quarantined: %s; 'treekvctl drop %s' gives its "
+		"memory back",
+		cache->name, compact_fault_text(cache_fault(cache)),
+		cache->name);
+}
+
+void control_attach(struct conn *conn, uint64_t id, struct cache *cache,
+		    const Treekv__Spec *spec)
+{
+	uint32_t budgets[SHM_LAYERS_MAX];
+	char why[CONTROL_REASON_SIZE] = "";
+	struct shm_spec asked;
+	int r = 0;
+
+	if (persist_is_loading(cache)) {
+		persist_wait(conn, id, cache, spec);
+		return;
+	}
+	if (spec) {
+		r = spec_load(&asked, budgets, spec, why, sizeof(why));
+		if (!r)
+			r = spec_compare(cache->index, &asked, budgets, why,
+					 sizeof(why));
+	}
+	if (r)
+		control_refuse(conn, id, r, "cache %s: %s", cache->name, why);
+	else if (cache_fault(cache))
+		refuse_quarantined(conn, id, cache);
+	else if (cache->pending)
+		control_refuse(conn, id, -EBUSY, "cache %s is being created",
+			       cache->name);
+	else if (takeover_holds(cache))
+		control_refuse(
+			conn, id, -EBUSY,
+			"the lease of cache %s is being broken; try again",
+			cache->name);
+	else if (cache->lease)
+		control_refuse(
+			conn, id, -EBUSY,
+			"cache %s is being written by process %d; it is free "
+			"when that process detaches or ends",
+			cache->name, cache->lease->pid);
+	else if (cache_check(cache))
+		refuse_quarantined(conn, id, cache);
+	else
+		control_grant(conn, id, cache, false);
+}
+
+/*
+ * A pid alone proves nothing: the connection may have outlived the process that
+ * opened it, and the pid come to somebody else. Two living processes share none.
+ */
+static bool is_holder(const struct lease *lease, const struct conn *conn)
+{
+	const struct conn_peer *peer = conn_peer(conn);
+
+	return peer->pid > 0 && lease->pid == peer->pid &&
+	       lease->uid == peer->uid && conn_pidfd(conn) >= 0 &&
+	       !lease_is_dead(conn_pidfd(conn));
+}
+
+/* The lease of that number, if the peer holds it; else refuses. */
+static struct lease *own_lease(struct conn *conn, uint64_t id, uint64_t lease)
+{
+	struct cache *cache = treekvd.store.first;
+
+	while (cache && !(cache->lease && cache->lease->id == lease))
+		cache = cache->next;
+	if (cache && is_holder(cache->lease, conn))
+		return cache->lease;
+	control_refuse(conn, id, -ESTALE,
+		       "you hold no lease %llu; attach again",
+		       (unsigned long long)lease);
+	return NULL;
+}
+
+/* The holder has reconnected: the same memory, the same doorbell. */
+static void renew(struct conn *conn, uint64_t id, uint64_t number)
+{
+	struct lease *lease = own_lease(conn, id, number);
+
+	if (lease)
+		reply_attached(conn, id, lease->cache, false);
+}
+
+void attach_on_attach(struct conn *conn, uint64_t id,
+		      const Treekv__Attach *request)
+{
+	struct cache *cache;
+
+	if (request->has_renew) {
+		renew(conn, id, request->renew);
+		return;
+	}
+	if (!control_look_up(conn, request->name) &&
+	    persist_attach(conn, id, request->name, request->spec))
+		return;
+	cache = control_look_up(conn, request->name);
+	if (cache)
+		control_attach(conn, id, cache, request->spec);
+	else
+		control_refuse_absent(conn, id, request->name);
+}
+
+void attach_on_detach(struct conn *conn, uint64_t id,
+		      const Treekv__Detach *request)
+{
+	struct lease *lease = own_lease(conn, id, request->lease);
+
+	if (!lease)
+		return;
+	event_detached(lease);
+	control_end_lease(lease);
+	control_done(conn, id);
+}

@@ -1,0 +1,162 @@
+// SPDX-License-Identifier: BSD-2-Clause
+/*
+ * Start and stop: the ring, the workers, the listener, and what a predecessor
+ * left.
+ */
+#include <time.h>
+
+#include "daemon/control_impl.h"
+#include "daemon/duty.h"
+#include "daemon/lease.h"
+#include "daemon/log.h"
+#include "daemon/persist.h"
+#include "daemon/service.h"
+#include "daemon/takeover.h"
+#include "proto/barrier.h"
+
+#define CONTROL_RING 1024
+
+struct control treekvd;
+
+static int start_workers(uint32_t n, const char **why)
+{
+	int r = 0;
+
+	for (uint32_t i = 0; !r && i < n; i++) {
+		r = worker_new(&treekvd.worker[i], &treekvd.loop, why);
+		if (!r)
+			treekvd.workers++;
+	}
+	return r;
+}
+
+static void stop_workers(void)
+{
+	while (treekvd.workers)
+		worker_free(treekvd.worker[--treekvd.workers]);
+}
+
+/* ---- what a predecessor left ---- */
+
+static void on_adopted(struct cache *cache)
+{
+	struct lease *lease;
+	bool dropped = cache->index->flags & SHM_CACHE_DROPPED;
+	bool died = false;
+
+	store_add(&treekvd.store, cache);
+	worker_give(control_least_loaded(), cache, &cache->give);
+	if (lease_restore(&lease, cache, &treekvd.loop, control_writer_died,
+			  control_lease_over)) {
+		died = shm_load_relaxed(&cache->index->lease_id);
+		shm_store_relaxed(&cache->index->lease_id, 0);
+	} else {
+		treekvd.leases++;
+	}
+	treekvd.counters.deaths += died;
+	if (dropped || (cache->ephemeral && !cache->lease))
+		control_drop(cache);
+}
+
+static void adopt(void)
+{
+	struct adopt_counts *counts = &treekvd.adopted;
+	struct service_fd *fds;
+	size_t n;
+
+	fds = service_fds(&n);
+	adopt_all(fds, n, on_adopted, counts);
+	if (n)
+		log_info("adopted",
+			 "caches=%u quarantined=%u damaged=%u unpaired=%u",
+			 counts->sound, counts->quarantined, counts->damaged,
+			 counts->unpaired);
+}
+
+/* Ours from before, or the manager's; a stored one must be of this path. */
+static int listen_on(const char *path, const char **why)
+{
+	bool activated = false;
+	int inherited = service_take_listener(&activated);
+	int r, fd;
+
+	r = listener_new(&treekvd.listener, &treekvd.loop, path, inherited,
+			 &control_ops, why);
+	if (r)
+		return r;
+	if (!treekvd.kept)
+		return 0;
+	listener_keep(treekvd.listener);
+	fd = listener_fd(treekvd.listener);
+	if (inherited < 0)
+		service_store(SERVICE_LISTENER, &fd, 1);
+	return 0;
+}
+
+int control_start(const struct config *config, const char **why)
+{
+	struct timespec ts;
+	int r;
+
+	clock_gettime(CLOCK_MONOTONIC, &ts);
+	treekvd.started = (uint64_t)ts.tv_sec;
+	treekvd.config = config;
+	treekvd.kept = service_has_store();
+	store_init(&treekvd.store, config->pool);
+	r = loop_init(&treekvd.loop, CONTROL_RING, why);
+	if (r)
+		return r;
+	r = start_workers(config->workers, why);
+	if (!r)
+		r = listen_on(config->socket, why);
+	if (r) {
+		stop_workers();
+		loop_exit(&treekvd.loop);
+		return r;
+	}
+	adopt();
+	persist_start();
+	duty_start(&treekvd);
+	return 0;
+}
+
+/* Frees our side of every cache; the manager's descriptors keep the memory. */
+static void let_go(void)
+{
+	struct cache *cache = treekvd.store.first, *next;
+
+	for (; cache; cache = next) {
+		next = cache->next;
+		cache_free(cache);
+	}
+}
+
+static void end_all(void)
+{
+	struct cache *cache = treekvd.store.first, *next;
+
+	for (; cache; cache = next) {
+		next = cache->next;
+		if (cache->lease)
+			control_end_lease(cache->lease);
+		if (cache->named)
+			control_drop(cache);
+	}
+	while (treekvd.store.caches && !loop_turn(&treekvd.loop))
+		;
+}
+
+void control_stop(void)
+{
+	service_notify("STOPPING=1");
+	treekvd.listener = listener_free(treekvd.listener);
+	persist_stop();
+	if (!treekvd.kept)
+		end_all();
+	stop_workers();
+	if (treekvd.kept)
+		let_go();
+	persist_exit();
+	takeover_exit();
+	loop_exit(&treekvd.loop);
+}
