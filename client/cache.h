@@ -72,6 +72,7 @@ struct treekv_cache {
 	uint64_t dirty; /* what head says */
 	unsigned int parity;
 	uint32_t step; /* tokens of the running step, 0: none */
+	bool stalled; /* before the step that begins next */
 
 	struct cache_layer *layer; /* [layers] */
 	struct cache_head *head; /* [layers][kv_heads] */

@@ -236,7 +236,8 @@ struct treekv_cache *treekv_detach(struct treekv_cache *cache);
  * @timeout_ms: how long it may wait for the daemon when no room is left;
  *	-1: for ever
  *
- * Uses the newest order that the daemon has published.
+ * Uses the newest order that the daemon has published. After -ETIMEDOUT it may
+ * be called again: the stall goes on and is counted once, its time in full.
  *
  * Return: 0; -ENOSPC policy full and no room; -ETIMEDOUT; -ESTALE the lease is
  * lost, detach; -EUCLEAN the cache is quarantined; -EPROTO the daemon that is

@@ -207,7 +207,9 @@ static int stall(struct treekv_cache *cache, uint32_t n, int timeout_ms)
 				 n);
 	while (!r && !has_room(cache, n))
 		r = await_daemon(cache, begin, timeout_ms);
-	shm_store_relaxed(&rows->stalls, rows->stalls + 1);
+	if (!cache->stalled)
+		shm_store_relaxed(&rows->stalls, rows->stalls + 1);
+	cache->stalled = true; /* if time is up, until the step begins */
 	shm_store_relaxed(&rows->stall_ns, rows->stall_ns + (now_ns() - begin));
 	return r;
 }
@@ -263,6 +265,7 @@ int treekv_step_begin(struct treekv_cache *cache, const uint32_t *ids,
 		r = stall(cache, n, timeout_ms);
 	if (r)
 		return r;
+	cache->stalled = false;
 	if (cache->tail + n > cache->dirty)
 		cache->dirty = cache->tail + n;
 	/* A reader who accepts a row has seen no later head (load barrier). */

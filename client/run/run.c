@@ -19,7 +19,6 @@
 #include "client/run/fault.h"
 #include "client/run/run.h"
 #include "client/run/sampler.h"
-#include "proto/barrier.h"
 
 #define SLICE_MS 200 /* of a wait, between looks at the stop flag */
 
@@ -139,7 +138,6 @@ static int judge(struct run *run, const struct token *token, float *logits)
 static int await(struct run *run, const uint32_t *id)
 {
 	int timeout = (int)run->options->timeout_ms;
-	struct shm_rows *rows = run->cache->rows;
 	int left = timeout;
 
 	for (;;) {
@@ -157,8 +155,6 @@ static int await(struct run *run, const uint32_t *id)
 					 "cache %s: treekvd has not made room "
 					 "within %d ms; is it running?",
 					 treekv_name(run->cache), timeout);
-		if (id) /* a stall is counted once, at its end */
-			shm_store_relaxed(&rows->stalls, rows->stalls - 1);
 	}
 }
 

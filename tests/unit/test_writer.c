@@ -634,6 +634,28 @@ static void test_stall_has_a_deadline(void **state)
 	assert_int_equal(treekv_tail(&f->cache), 16);
 }
 
+static void test_a_stall_that_goes_on_is_counted_once(void **state)
+{
+	struct fixture *f = *state;
+	uint64_t ns = 0;
+
+	for (unsigned int stalls = 1; stalls < 4; stalls++) {
+		while (f->cache.tail < f->cache.base_tail + f->cache.free)
+			step(&f->cache, 1, 1);
+		for (int i = 0; i < 3; i++) {
+			assert_int_equal(treekv_step_begin(&f->cache, NULL, 1,
+							   0),
+					 -ETIMEDOUT);
+			assert_int_equal(f->rows->stalls, stalls);
+			assert_true(f->rows->stall_ns > ns);
+			ns = f->rows->stall_ns;
+		}
+		assert_true(fixture_compact(f));
+		step(&f->cache, 1, 1);
+		assert_int_equal(f->rows->stalls, stalls);
+	}
+}
+
 static void test_quarantine_ends_a_stall(void **state)
 {
 	struct fixture *f = *state;
@@ -825,6 +847,7 @@ int main(void)
 		with_fixture(test_unobserved_heads_keep_their_scores),
 		cmocka_unit_test(test_several_tokens_a_step_equal_one_by_one),
 		with_fixture(test_stall_has_a_deadline),
+		with_fixture(test_a_stall_that_goes_on_is_counted_once),
 		with_fixture(test_quarantine_ends_a_stall),
 		with_fixture(test_settling_is_no_stall),
 		with_fixture(test_commit_rings_past_the_mark_when_armed),
