@@ -11,7 +11,7 @@
 
 need python3 "frames"
 start_daemon --log-level error
-python3 "$(dirname "$0")/frames.py" "$TREEKV_SOCKET" || failed=1
+python3 -B "$(dirname "$0")/frames.py" "$TREEKV_SOCKET" || failed=1
 stop_daemon
 check "the daemon outlives it all" [ "$status" -eq 0 ]
 [ "$status" -eq 0 ] || cat "$log"
