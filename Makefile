@@ -76,7 +76,7 @@ proto_objs := $(O)/proto/layout.o $(O)/proto/size.o $(O)/gen/treekv.pb-c.o
 pure_objs := $(patsubst %,$(O)/daemon/%.o,policy order compact)
 daemon_objs := $(patsubst %.c,$(O)/%.o,$(filter-out daemon/main.c,\
 	$(wildcard daemon/*.c))) $(proto_objs)
-lib_objs := $(patsubst %,$(O)/client/%.o,cache conn error open writer) \
+lib_objs := $(patsubst %,$(O)/client/%.o,cache conn error lease open writer) \
 	$(proto_objs)
 local_objs := $(O)/client/local.o $(pure_objs)
 ctl_objs := $(patsubst %,$(O)/client/%.o,ctl doctor hugepages json persist \
@@ -190,7 +190,8 @@ $(O)/man/%: client/%
 # ---- tests -----------------------------------------------------------------
 
 $(O)/tests/%: $(O)/tests/unit/%.o $(unit_helpers) $(daemon_objs) \
-		$(patsubst %,$(O)/client/%.o,cache conn error open writer local)
+		$(patsubst %,$(O)/client/%.o,cache conn error lease open writer \
+			local)
 	@mkdir -p $(@D)
 	$(say) LD $@
 	$(Q)$(CC) $(cflags) $(ldflags) -o $@ $(sort $^) -lcmocka -luring \

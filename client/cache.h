@@ -28,7 +28,8 @@ struct cache_ops {
 		    int timeout_ms);
 	/* The epoch has changed: there is a new daemon. Never waits long. */
 	void (*renew)(struct treekv_cache *cache);
-	void (*release)(struct treekv_cache *cache);
+	/* Unmaps, and tells who is to know within that time, or else later. */
+	void (*release)(struct treekv_cache *cache, int timeout_ms);
 };
 
 struct cache_layer {

@@ -5,10 +5,12 @@
  * recvmsg, which brings its descriptors along.
  *
  * Whatever leaves the stream in doubt (a timeout, a wrong id, bytes nobody
- * asked for) closes it; the next call makes a new one. Whether a failed call
- * may simply be repeated is a property of the request, kept in one table. A
- * lease does not end with its connection, so reconnecting loses nothing; caches
- * compare the session of their lease with the connection's and renew it.
+ * asked for) closes it; the next call makes a new one. Whether a call whose
+ * connection was lost may simply be repeated is a property of the request, kept
+ * in one table; then it is, until the next daemon has answered, or for ten
+ * seconds. A lease does not end with its connection, so reconnecting loses
+ * nothing; caches compare the session of their lease with the connection's and
+ * renew it.
  *
  * The daemon's replies are checked like anybody's: length, id, shape, number of
  * descriptors. Descriptors that nobody takes are closed, on every path.
@@ -25,8 +27,10 @@
 #include "client/cache.h"
 #include "client/conn.h"
 
-#define INBOX_ROOM (64U << 10)
-#define DIAL_TRIES 3
+#define INBOX_ROOM   (64U << 10)
+#define DIAL_TRIES   3
+#define PAUSE_MIN_MS 10 /* between tries, twice as long each time */
+#define PAUSE_MAX_MS 500
 
 /* What there is to know of a request before it is sent. */
 static const struct request_kind {
@@ -37,11 +41,9 @@ static const struct request_kind {
 	[TREEKV__REQUEST__BODY_HELLO] = { "hello", TREEKV__REPLY__BODY_HELLO,
 					  true },
 	[TREEKV__REQUEST__BODY_CREATE] = { "create",
-					   TREEKV__REPLY__BODY_ATTACHED,
-					   false },
+					   TREEKV__REPLY__BODY_ATTACHED, true },
 	[TREEKV__REQUEST__BODY_ATTACH] = { "attach",
-					   TREEKV__REPLY__BODY_ATTACHED,
-					   false },
+					   TREEKV__REPLY__BODY_ATTACHED, true },
 	[TREEKV__REQUEST__BODY_DETACH] = { "detach",
 					   TREEKV__REPLY__BODY__NOT_SET, true },
 	[TREEKV__REQUEST__BODY_DROP] = { "drop", TREEKV__REPLY__BODY__NOT_SET,
@@ -438,27 +440,66 @@ static int attempt(struct treekv *kv, Treekv__Request *request,
 	return explain_call(kv, &request_kinds[request->body_case], r);
 }
 
+static int64_t least(int64_t a, int64_t b)
+{
+	return a < b ? a : b;
+}
+
+static void sleep_ms(int64_t ms)
+{
+	struct timespec time = { .tv_sec = ms / 1000,
+				 .tv_nsec = ms % 1000 * 1000000 };
+
+	nanosleep(&time, NULL);
+}
+
+/*
+ * Over new connections, after one was lost. The text is set. The first try is
+ * at once: most connections are lost to a daemon that has been replaced by now.
+ */
+static int repeat(struct treekv *kv, int64_t deadline, Treekv__Request *request,
+		  Treekv__Reply **ret, struct inbox *inbox)
+{
+	bool may_repeat = request_kinds[request->body_case].repeat;
+	int64_t end = least(deadline, now_ms() + CONN_TIMEOUT_MS);
+	int64_t pause = 0, left;
+	int r;
+
+	for (;;) {
+		left = deadline - now_ms();
+		r = dial(kv, left > 0 ? (int)left : 1);
+		if (!r)
+			r = attempt(kv, request, ret, inbox, &kv->in_doubt);
+		if (r != -ECONNRESET || (kv->in_doubt && !may_repeat))
+			return r;
+		pause = pause ? least(2 * pause, PAUSE_MAX_MS) : PAUSE_MIN_MS;
+		if (now_ms() + pause >= end)
+			return r;
+		sleep_ms(pause);
+	}
+}
+
 static int call(struct treekv *kv, int timeout_ms, Treekv__Request *request,
 		Treekv__Reply **ret, struct inbox *inbox)
 {
 	const struct request_kind *kind = &request_kinds[request->body_case];
-	bool accepted = false, fresh;
+	int64_t deadline = now_ms() + timeout_ms;
 	int r;
 
+	kv->in_doubt = false;
 	/* The daemon knows a connection by the process that made it. */
 	if (kv->fd >= 0 && kv->pid != getpid())
 		hang_up(kv);
-	fresh = kv->fd < 0;
-	r = fresh ? dial(kv, timeout_ms) : set_timeout(kv, timeout_ms);
+	r = kv->fd < 0 ? dial(kv, timeout_ms) : set_timeout(kv, timeout_ms);
 	if (r)
 		return r;
-	r = attempt(kv, request, ret, inbox, &accepted);
-	if (r == -ECONNRESET && !fresh && (!accepted || kind->repeat)) {
-		r = dial(kv, timeout_ms);
-		if (!r)
-			r = attempt(kv, request, ret, inbox, &accepted);
-	}
-	return r ? r : reply_error(*ret, kind);
+	r = attempt(kv, request, ret, inbox, &kv->in_doubt);
+	if (r == -ECONNRESET && (!kv->in_doubt || kind->repeat))
+		r = repeat(kv, deadline, request, ret, inbox);
+	if (r)
+		return r;
+	kv->in_doubt = false;
+	return reply_error(*ret, kind);
 }
 
 int conn_call_within(struct treekv *kv, int timeout_ms,
@@ -494,6 +535,11 @@ int conn_call(struct treekv *kv, Treekv__Request *request, Treekv__Reply **ret,
 bool conn_answered(const struct treekv *kv)
 {
 	return kv->fd >= 0;
+}
+
+bool conn_in_doubt(const struct treekv *kv)
+{
+	return kv->in_doubt;
 }
 
 bool conn_alive(struct treekv *kv, uint64_t session)

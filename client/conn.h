@@ -24,6 +24,7 @@ struct treekv {
 	int fd; /* -1: lost, made again by the next call */
 	pid_t pid; /* who made it: a lease is not inherited by a fork */
 	int timeout_ms; /* what fd is set to */
+	bool in_doubt; /* a daemon may have taken the last request */
 	uint64_t session; /* raised by each connection made */
 	uint64_t last_id;
 	uint32_t version;
@@ -41,9 +42,9 @@ struct treekv {
  *	are expected and any that come are closed
  * @n_fds: how many; NULL when @fds is
  *
- * A request is sent a second time, over a new connection, when the old one
- * turns out to be dead before it took a byte, and also later when doing it
- * twice is the same as once.
+ * A request is sent again, over a new connection, when the old one turns out to
+ * be dead before it took a byte, and also later when doing it twice is the same
+ * as once.
  *
  * Return: 0; the daemon's own refusal, upon which the connection goes on
  * (conn_answered()); -ENOENT, -ECONNREFUSED, -EACCES when it cannot be
@@ -59,6 +60,9 @@ int conn_call_within(struct treekv *kv, int timeout_ms,
 
 /* Did the last call that failed fail by the daemon's word? */
 bool conn_answered(const struct treekv *kv);
+
+/* Or may it have been done all the same, though nobody said so? */
+bool conn_in_doubt(const struct treekv *kv);
 
 /* Is the connection of that session still up? Does not wait. */
 bool conn_alive(struct treekv *kv, uint64_t session);

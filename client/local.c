@@ -50,10 +50,11 @@ static void local_renew(struct treekv_cache *cache)
 	(void)cache;
 }
 
-static void local_release(struct treekv_cache *cache)
+static void local_release(struct treekv_cache *cache, int timeout_ms)
 {
 	struct local *local = cache->owner;
 
+	(void)timeout_ms;
 	if (cache->index)
 		munmap((void *)(uintptr_t)cache->index, cache->index_size);
 	if (cache->rows)
@@ -179,6 +180,6 @@ int local_open(struct treekv_cache **ret, const struct treekv_spec *spec)
 out:
 	free(budgets);
 	if (r)
-		local_release(&local->cache);
+		local_release(&local->cache, 0);
 	return r;
 }

@@ -29,6 +29,7 @@
 
 #include "client/cache.h"
 #include "client/conn.h"
+#include "client/lease.h"
 #include "proto/barrier.h"
 #include "proto/layout.h"
 
@@ -142,26 +143,6 @@ static int grant_check(struct grant *grant)
 			  attached->index_size, sizeof(struct shm_index));
 }
 
-/* Quiet: whoever lets go has a text of his own, or needs none. */
-static void release_lease(struct treekv *kv, uint64_t lease)
-{
-	Treekv__Detach detach = TREEKV__DETACH__INIT;
-	Treekv__Request request = TREEKV__REQUEST__INIT;
-	Treekv__Reply *reply;
-	char text[1024];
-	int r;
-
-	snprintf(text, sizeof(text), "%s", treekv_error());
-	detach.lease = lease;
-	request.body_case = TREEKV__REQUEST__BODY_DETACH;
-	request.detach = &detach;
-	r = conn_call(kv, &request, &reply, NULL, NULL);
-	if (r)
-		error_set(r, "%s", text);
-	else
-		treekv__reply__free_unpacked(reply, NULL);
-}
-
 static int check_name(const char *name)
 {
 	size_t length = strlen(name);
@@ -230,10 +211,12 @@ static void fill_spec(Treekv__Spec *to, const struct treekv_spec *from)
 static int ask(struct treekv *kv, struct grant *grant, const char *name,
 	       const struct treekv_spec *spec, unsigned int flags)
 {
+	uint64_t nonce = lease_nonce();
 	Treekv__Request request = TREEKV__REQUEST__INIT;
 	Treekv__Create create = TREEKV__CREATE__INIT;
 	Treekv__Attach attach = TREEKV__ATTACH__INIT;
 	Treekv__Spec wanted;
+	int r;
 
 	if (spec)
 		fill_spec(&wanted, spec);
@@ -244,16 +227,22 @@ static int ask(struct treekv *kv, struct grant *grant, const char *name,
 		create.attach_existing = !(flags & TREEKV_EXCLUSIVE);
 		create.has_ephemeral = 1;
 		create.ephemeral = !!(flags & TREEKV_EPHEMERAL);
+		create.has_nonce = 1;
+		create.nonce = nonce;
 		request.body_case = TREEKV__REQUEST__BODY_CREATE;
 		request.create = &create;
 	} else {
 		attach.name = (char *)(uintptr_t)name;
 		attach.spec = spec ? &wanted : NULL;
+		attach.has_nonce = 1;
+		attach.nonce = nonce;
 		request.body_case = TREEKV__REQUEST__BODY_ATTACH;
 		request.attach = &attach;
 	}
-	return conn_call(kv, &request, &grant->reply, grant->fds,
-			 &grant->n_fds);
+	r = conn_call(kv, &request, &grant->reply, grant->fds, &grant->n_fds);
+	if (r && conn_in_doubt(kv))
+		lease_release(kv, 0, nonce, 0);
+	return r;
 }
 
 static int map(void **ret, const char *what, int fd, const struct stat *st,
@@ -486,7 +475,7 @@ static int attachment_wait(struct treekv_cache *cache, uint64_t generation,
 }
 
 /* Unmaps first: whoever gets the cache next must be its only writer. */
-static void attachment_release(struct treekv_cache *cache)
+static void attachment_release(struct treekv_cache *cache, int timeout_ms)
 {
 	struct attachment *a = cache->owner;
 
@@ -495,7 +484,7 @@ static void attachment_release(struct treekv_cache *cache)
 	if (cache->index)
 		munmap((void *)(uintptr_t)cache->index, cache->index_size);
 	if (a->lease && !cache->lost)
-		release_lease(a->kv, a->lease);
+		lease_release(a->kv, a->lease, 0, timeout_ms);
 	if (a->doorbell >= 0)
 		close(a->doorbell);
 	free(a);
@@ -536,7 +525,9 @@ int treekv_open(struct treekv_cache **ret, struct treekv *kv, const char *name,
 	a = attachment_new(kv);
 	if (!a)
 		return error_set(-ENOMEM, "no memory for a cache");
-	r = ask(kv, &grant, name, spec, flags);
+	r = lease_settle(kv);
+	if (!r)
+		r = ask(kv, &grant, name, spec, flags);
 	if (r)
 		goto out;
 	a->lease = grant.reply->attached->lease;
@@ -554,15 +545,21 @@ int treekv_open(struct treekv_cache **ret, struct treekv *kv, const char *name,
 out:
 	grant_free(&grant);
 	if (r)
-		attachment_release(&a->cache);
+		attachment_release(&a->cache, CONN_TIMEOUT_MS);
 	return r;
 }
 
-struct treekv_cache *treekv_detach(struct treekv_cache *cache)
+struct treekv_cache *treekv_detach_within(struct treekv_cache *cache,
+					  int timeout_ms)
 {
 	if (!cache)
 		return NULL;
 	cache_exit(cache);
-	cache->ops->release(cache);
+	cache->ops->release(cache, timeout_ms);
 	return NULL;
+}
+
+struct treekv_cache *treekv_detach(struct treekv_cache *cache)
+{
+	return treekv_detach_within(cache, CONN_TIMEOUT_MS);
 }

@@ -208,7 +208,9 @@ enum treekv_open_flags {
  * @flags: of enum treekv_open_flags
  *
  * One round trip. An existing cache goes on at its last commit: the counters
- * say its tail, treekv_note() has its note.
+ * say its tail, treekv_note() has its note. Where the answer is lost, with the
+ * daemon or with the connection, the same is asked again for ten seconds, and
+ * what was done by then is not done twice.
  *
  * Return: 0; -ENOENT no such cache; -EEXIST it is there (EXCLUSIVE); -EBUSY it
  * has a writer (the text names the process); -EINVAL a bad name or spec;
@@ -227,6 +229,18 @@ int treekv_open(struct treekv_cache **ret, struct treekv *kv, const char *name,
  * Takes NULL, returns it. An ephemeral cache is gone afterwards.
  */
 struct treekv_cache *treekv_detach(struct treekv_cache *cache);
+
+/**
+ * treekv_detach_within - the same, in a hurry
+ * @cache: attached, or NULL
+ * @timeout_ms: how long the daemon may take to answer; treekv_detach(): 10000
+ *
+ * A lease whose end the daemon does not confirm in time, here or there, is given
+ * back by this process's next treekv_open() at that socket, and ends with the
+ * process at the latest.
+ */
+struct treekv_cache *treekv_detach_within(struct treekv_cache *cache,
+					  int timeout_ms);
 
 /**
  * treekv_step_begin - begin a step of n tokens

@@ -2,6 +2,13 @@
 /*
  * Attach, renew, detach: who may write a cache. A connection is only a way to
  * ask; a lease belongs to the process that asked and outlives it.
+ *
+ * An answer may get lost, and then its process holds a lease it does not know
+ * of. The nonce of its request is recorded with the lease: the same process
+ * asking again with it has not had the answer, and gets it. Any other nonce is
+ * somebody else's request, be it of another thread of that process. He hangs up
+ * before he asks again; so a request whose connection is gone is not granted,
+ * or it could be read after the one that repeats it, and bring its lease back.
  */
 #include <errno.h>
 #include <stdio.h>
@@ -69,14 +76,16 @@ static const char *lease_refusal(int error)
 
 /* A lease that its holder cannot be told of is none. */
 int control_grant(struct conn *conn, uint64_t id, struct cache *cache,
-		  bool created)
+		  bool created, uint64_t nonce)
 {
 	const struct conn_peer *peer = conn_peer(conn);
 	struct lease *lease;
 	int r;
 
+	if (!conn_is_open(conn))
+		return -ECONNRESET;
 	r = lease_new(&lease, cache, &treekvd.loop, peer->pid, peer->uid,
-		      conn_pidfd(conn), control_writer_died,
+		      conn_pidfd(conn), nonce, control_writer_died,
 		      control_lease_over);
 	if (r) {
 		control_refuse(conn, id, r, "cache %s: no lease: %s",
@@ -106,16 +115,38 @@ static void refuse_quarantined(struct conn *conn, uint64_t id,
 		cache->name);
 }
 
-void control_attach(struct conn *conn, uint64_t id, struct cache *cache,
-		    const Treekv__Spec *spec)
+/*
+ * A pid alone proves nothing: the connection may have outlived the process that
+ * opened it, and the pid come to somebody else. Two living processes share none.
+ */
+static bool is_holder(const struct lease *lease, const struct conn *conn)
 {
+	const struct conn_peer *peer = conn_peer(conn);
+
+	return peer->pid > 0 && lease->pid == peer->pid &&
+	       lease->uid == peer->uid && conn_pidfd(conn) >= 0 &&
+	       !lease_is_dead(conn_pidfd(conn));
+}
+
+/* He was granted it before, upon this very request. */
+static bool has_got_it(const struct cache *cache, const struct conn *conn,
+		       uint64_t nonce)
+{
+	return nonce && cache->lease && cache->lease->nonce == nonce &&
+	       is_holder(cache->lease, conn);
+}
+
+void control_attach(struct conn *conn, uint64_t id, struct cache *cache,
+		    const Treekv__Spec *spec, uint64_t nonce)
+{
+	bool created = nonce && cache->index->create_nonce == nonce;
 	uint32_t budgets[SHM_LAYERS_MAX];
 	char why[CONTROL_REASON_SIZE] = "";
 	struct shm_spec asked;
 	int r = 0;
 
 	if (persist_is_loading(cache)) {
-		persist_wait(conn, id, cache, spec);
+		persist_wait(conn, id, cache, spec, nonce);
 		return;
 	}
 	if (spec) {
@@ -136,6 +167,8 @@ void control_attach(struct conn *conn, uint64_t id, struct cache *cache,
 			conn, id, -EBUSY,
 			"the lease of cache %s is being broken; try again",
 			cache->name);
+	else if (has_got_it(cache, conn, nonce))
+		reply_attached(conn, id, cache, created);
 	else if (cache->lease)
 		control_refuse(
 			conn, id, -EBUSY,
@@ -145,44 +178,43 @@ void control_attach(struct conn *conn, uint64_t id, struct cache *cache,
 	else if (cache_check(cache))
 		refuse_quarantined(conn, id, cache);
 	else
-		control_grant(conn, id, cache, false);
+		control_grant(conn, id, cache, created, nonce);
 }
 
-/*
- * A pid alone proves nothing: the connection may have outlived the process that
- * opened it, and the pid come to somebody else. Two living processes share none.
- */
-static bool is_holder(const struct lease *lease, const struct conn *conn)
-{
-	const struct conn_peer *peer = conn_peer(conn);
-
-	return peer->pid > 0 && lease->pid == peer->pid &&
-	       lease->uid == peer->uid && conn_pidfd(conn) >= 0 &&
-	       !lease_is_dead(conn_pidfd(conn));
-}
-
-/* The lease of that number, if the peer holds it; else refuses. */
-static struct lease *own_lease(struct conn *conn, uint64_t id, uint64_t lease)
+/* The lease of that number, or granted upon that nonce, if the peer has it. */
+static struct lease *own_lease(const struct conn *conn, uint64_t number,
+			       uint64_t nonce)
 {
 	struct cache *cache = treekvd.store.first;
+	struct lease *lease;
 
-	while (cache && !(cache->lease && cache->lease->id == lease))
-		cache = cache->next;
-	if (cache && is_holder(cache->lease, conn))
-		return cache->lease;
+	for (; cache; cache = cache->next) {
+		lease = cache->lease;
+		if (lease &&
+		    (number ? lease->id == number :
+			      nonce && lease->nonce == nonce) &&
+		    is_holder(lease, conn))
+			return lease;
+	}
+	return NULL;
+}
+
+static void refuse_stale(struct conn *conn, uint64_t id, uint64_t number)
+{
 	control_refuse(conn, id, -ESTALE,
 		       "you hold no lease %llu; attach again",
-		       (unsigned long long)lease);
-	return NULL;
+		       (unsigned long long)number);
 }
 
 /* The holder has reconnected: the same memory, the same doorbell. */
 static void renew(struct conn *conn, uint64_t id, uint64_t number)
 {
-	struct lease *lease = own_lease(conn, id, number);
+	struct lease *lease = own_lease(conn, number, 0);
 
 	if (lease)
 		reply_attached(conn, id, lease->cache, false);
+	else
+		refuse_stale(conn, id, number);
 }
 
 void attach_on_attach(struct conn *conn, uint64_t id,
@@ -195,11 +227,12 @@ void attach_on_attach(struct conn *conn, uint64_t id,
 		return;
 	}
 	if (!control_look_up(conn, request->name) &&
-	    persist_attach(conn, id, request->name, request->spec))
+	    persist_attach(conn, id, request->name, request->spec,
+			   request->nonce))
 		return;
 	cache = control_look_up(conn, request->name);
 	if (cache)
-		control_attach(conn, id, cache, request->spec);
+		control_attach(conn, id, cache, request->spec, request->nonce);
 	else
 		control_refuse_absent(conn, id, request->name);
 }
@@ -207,11 +240,15 @@ void attach_on_attach(struct conn *conn, uint64_t id,
 void attach_on_detach(struct conn *conn, uint64_t id,
 		      const Treekv__Detach *request)
 {
-	struct lease *lease = own_lease(conn, id, request->lease);
+	struct lease *lease = own_lease(conn, request->lease, request->nonce);
 
-	if (!lease)
+	if (!lease && request->lease) {
+		refuse_stale(conn, id, request->lease);
 		return;
-	event_detached(lease);
-	control_end_lease(lease);
+	}
+	if (lease) {
+		event_detached(lease);
+		control_end_lease(lease);
+	}
 	control_done(conn, id);
 }

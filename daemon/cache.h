@@ -18,6 +18,7 @@
 #include "proto/layout.h"
 #include "proto/shm.h"
 
+struct creation;
 struct lease;
 
 struct cache {
@@ -44,6 +45,7 @@ struct cache {
 	struct worker_job give;
 	struct worker_job take_back;
 	bool pending; /* made, but not yet safe in the manager's store */
+	struct creation *creation; /* that answers once it is; or NULL */
 	bool leaving; /* take_back is under way */
 	uint32_t ending; /* leases that are over but not yet freed */
 	struct persist *persist; /* its snapshots; NULL: never asked about */

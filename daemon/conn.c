@@ -18,6 +18,7 @@
  */
 #define _GNU_SOURCE
 #include <errno.h>
+#include <poll.h>
 #include <stdlib.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -47,6 +48,14 @@ const struct conn_peer *conn_peer(const struct conn *conn)
 int conn_pidfd(const struct conn *conn)
 {
 	return conn->pidfd;
+}
+
+bool conn_is_open(const struct conn *conn)
+{
+	struct pollfd fd = { .fd = conn->fd };
+
+	/* POLLHUP is always asked for; a peer that only writes no more stays. */
+	return !conn->dead && !(poll(&fd, 1, 0) == 1 && fd.revents & POLLHUP);
 }
 
 void **conn_data(struct conn *conn)

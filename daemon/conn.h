@@ -75,6 +75,12 @@ const struct conn_peer *conn_peer(const struct conn *conn);
 /* A pidfd of the peer, made when it connected; -1 where that failed. */
 int conn_pidfd(const struct conn *conn);
 
+/*
+ * Is there somebody left to read a reply? What came in last may be from a peer
+ * who has hung up since, which has not been reported yet.
+ */
+bool conn_is_open(const struct conn *conn);
+
 /* The owner's word, NULL at first. */
 void **conn_data(struct conn *conn);
 

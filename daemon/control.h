@@ -44,7 +44,6 @@ struct control {
 	uint32_t workers;
 	uint32_t leases;
 	uint64_t started; /* seconds, CLOCK_MONOTONIC */
-	uint64_t anonymous; /* names given so far */
 	bool kept; /* a service manager keeps our descriptors */
 	struct adopt_counts adopted;
 	struct control_counters counters;

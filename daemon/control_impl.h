@@ -55,13 +55,16 @@ void attach_on_detach(struct conn *conn, uint64_t id,
 /* The peer's own cache of that name, once those are gone that ended; NULL. */
 struct cache *control_look_up(const struct conn *conn, const char *name);
 
-/* A lease for the peer. Return: 0, or a negative errno, and he was refused. */
+/*
+ * A lease for the peer. @nonce is that of his request, or 0, here and below.
+ * Return: 0; or a negative errno, and he was refused or is gone.
+ */
 int control_grant(struct conn *conn, uint64_t id, struct cache *cache,
-		  bool created);
+		  bool created, uint64_t nonce);
 
 /* Answers an attach to a cache that is there; @spec may be NULL. */
 void control_attach(struct conn *conn, uint64_t id, struct cache *cache,
-		    const Treekv__Spec *spec);
+		    const Treekv__Spec *spec, uint64_t nonce);
 
 /* ---- leave.c ---- */
 

@@ -1,6 +1,11 @@
 // SPDX-License-Identifier: BSD-2-Clause
 /*
  * Create: room, memfds, a worker, and the service manager, which keeps them.
+ *
+ * Whoever lost the answer asks again with the same nonce (attach.c). It is in
+ * the index from the start, so that he is not refused what he made himself,
+ * whatever daemon is there by then, and his second connection waits for the
+ * very cache that his first one asked for.
  */
 #include <errno.h>
 #include <stdio.h>
@@ -11,6 +16,7 @@
 #include "daemon/control_impl.h"
 #include "daemon/crash.h"
 #include "daemon/event.h"
+#include "daemon/lease.h"
 #include "daemon/persist.h"
 #include "daemon/service.h"
 #include "daemon/spec.h"
@@ -85,6 +91,7 @@ static int make(struct cache **ret, const struct conn_peer *peer,
 	}
 	cache->uid = cache->index->uid = peer->uid;
 	cache->gid = cache->index->gid = peer->gid;
+	cache->index->create_nonce = request->nonce;
 	cache->ephemeral = request->ephemeral;
 	if (cache->ephemeral)
 		cache->index->flags |= SHM_CACHE_EPHEMERAL;
@@ -112,8 +119,19 @@ struct creation {
 static void created(struct conn *conn, uint64_t id, struct cache *cache)
 {
 	event_created(cache, conn_peer(conn)->pid);
-	if (control_grant(conn, id, cache, true))
+	if (control_grant(conn, id, cache, true, cache->index->create_nonce))
 		control_drop(cache);
+}
+
+/* The answer goes there; nobody else's does. */
+static void creation_connect(struct creation *creation, struct conn *conn,
+			     uint64_t id)
+{
+	if (creation->conn)
+		*conn_data(creation->conn) = NULL;
+	creation->conn = conn;
+	creation->id = id;
+	*conn_data(conn) = creation;
 }
 
 static void on_stored(struct loop_op *op, int res, unsigned int flags)
@@ -124,6 +142,7 @@ static void on_stored(struct loop_op *op, int res, unsigned int flags)
 	(void)res;
 	(void)flags;
 	cache->pending = false;
+	cache->creation = NULL;
 	crash_at(CRASH_CREATE_KEPT);
 	if (creation->conn) {
 		*conn_data(creation->conn) = NULL;
@@ -156,11 +175,10 @@ static int store(struct conn *conn, uint64_t id, struct cache *cache)
 		return r;
 	}
 	creation->stored.done = on_stored;
-	creation->conn = conn;
-	creation->id = id;
 	creation->cache = cache;
+	creation_connect(creation, conn, id);
 	cache->pending = true;
-	*conn_data(conn) = creation;
+	cache->creation = creation;
 	loop_poll_once(&treekvd.loop, creation->barrier, &creation->stored);
 	return 0;
 }
@@ -191,17 +209,46 @@ static void create(struct conn *conn, uint64_t id,
 	}
 }
 
+/* There is one of that name. */
+static void create_again(struct conn *conn, uint64_t id, struct cache *cache,
+			 const Treekv__Create *request)
+{
+	bool his = request->nonce &&
+		   cache->index->create_nonce == request->nonce;
+
+	if (his && cache->creation)
+		creation_connect(cache->creation, conn, id);
+	else if (his || request->attach_existing)
+		control_attach(conn, id, cache, request->spec, request->nonce);
+	else
+		control_refuse(conn, id, -EEXIST, "there is a cache %s already",
+			       cache->name);
+}
+
+/* The nonce is in the name, so that asking again finds it. */
+static void create_anonymous(struct conn *conn, uint64_t id,
+			     const Treekv__Create *request)
+{
+	struct cache *cache;
+	char name[64];
+
+	snprintf(name, sizeof(name), "anonymous-%d-%llx", conn_peer(conn)->pid,
+		 (unsigned long long)(request->nonce ? request->nonce :
+						       lease_draw()));
+	cache = control_look_up(conn, name);
+	if (cache)
+		create_again(conn, id, cache, request);
+	else
+		create(conn, id, request, name);
+}
+
 void creation_on_create(struct conn *conn, uint64_t id,
 			const Treekv__Create *request)
 {
-	char anonymous[64];
 	struct cache *cache;
 
 	if (!*request->name) {
-		snprintf(anonymous, sizeof(anonymous), "anonymous-%d-%llu",
-			 conn_peer(conn)->pid,
-			 (unsigned long long)++treekvd.anonymous);
-		create(conn, id, request, anonymous);
+		create_anonymous(conn, id, request);
 		return;
 	}
 	if (store_name_check(request->name)) {
@@ -214,15 +261,13 @@ void creation_on_create(struct conn *conn, uint64_t id,
 	}
 	cache = control_look_up(conn, request->name);
 	if (!cache && request->attach_existing &&
-	    persist_attach(conn, id, request->name, request->spec))
+	    persist_attach(conn, id, request->name, request->spec,
+			   request->nonce))
 		return;
-	if (!cache)
-		create(conn, id, request, request->name);
-	else if (request->attach_existing)
-		control_attach(conn, id, cache, request->spec);
+	if (cache)
+		create_again(conn, id, cache, request);
 	else
-		control_refuse(conn, id, -EEXIST, "there is a cache %s already",
-			       cache->name);
+		create(conn, id, request, request->name);
 }
 
 void creation_closed(struct conn *conn)

@@ -11,6 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
+#include <sys/random.h>
 #include <sys/stat.h>
 #include <sys/statfs.h>
 #include <sys/syscall.h>
@@ -21,8 +22,6 @@
 #include "proto/barrier.h"
 
 #define PIDFS_MAGIC 0x50494446
-
-static uint64_t last_lease_id;
 
 static void settle_end(struct lease *lease)
 {
@@ -122,8 +121,16 @@ static void lease_begin(struct lease *lease, struct cache *cache,
 	loop_poll_once(control, lease->pidfd, &lease->death);
 	worker_watch(lease, &lease->watch);
 	cache->lease = lease;
-	if (lease->id > last_lease_id)
-		last_lease_id = lease->id;
+}
+
+uint64_t lease_draw(void)
+{
+	uint64_t number = 0;
+
+	while (!number)
+		if (getrandom(&number, sizeof(number), 0) != sizeof(number))
+			number = 0;
+	return number;
 }
 
 /* Takes pidfd over, also when it fails. */
@@ -151,7 +158,7 @@ static int lease_alloc(struct lease **ret, int pidfd, pid_t pid, uid_t uid)
 }
 
 int lease_new(struct lease **ret, struct cache *cache, struct loop *control,
-	      pid_t pid, uid_t uid, int pidfd,
+	      pid_t pid, uid_t uid, int pidfd, uint64_t nonce,
 	      void (*died)(struct lease *lease),
 	      void (*over)(struct lease *lease))
 {
@@ -167,12 +174,14 @@ int lease_new(struct lease **ret, struct cache *cache, struct loop *control,
 	r = lease_alloc(&lease, fd, pid, uid);
 	if (r)
 		return r;
-	lease->id = last_lease_id + 1;
+	lease->id = lease_draw();
+	lease->nonce = nonce;
 	lease_begin(lease, cache, control, died, over);
 	crash_at(CRASH_LEASE_BEGUN);
 	index->lease_pid = (uint32_t)pid;
 	index->lease_uid = uid;
 	index->lease_start = process_identity(fd, pid);
+	index->lease_nonce = nonce;
 	/* The record counts from here on, should the daemon die. */
 	shm_store_release(&index->lease_id, lease->id);
 	*ret = lease;
@@ -201,6 +210,7 @@ int lease_restore(struct lease **ret, struct cache *cache, struct loop *control,
 	if (r)
 		return r;
 	lease->id = index->lease_id;
+	lease->nonce = index->lease_nonce;
 	lease_begin(lease, cache, control, died, over);
 	*ret = lease;
 	return 0;

@@ -16,7 +16,8 @@
 #include "daemon/worker.h"
 
 struct lease {
-	uint64_t id;
+	uint64_t id; /* drawn: counting would begin anew with each daemon */
+	uint64_t nonce; /* of the request it was granted upon, or 0 */
 	struct cache *cache;
 	pid_t pid;
 	uid_t uid;
@@ -40,11 +41,12 @@ struct lease {
 /**
  * lease_new - give a process the right to write a cache that nobody writes
  * @pidfd: duplicated
+ * @nonce: recorded beside it
  *
  * Return: 0; -ESRCH the process has ended; -EMFILE, -ENFILE, -ENOMEM.
  */
 int lease_new(struct lease **ret, struct cache *cache, struct loop *control,
-	      pid_t pid, uid_t uid, int pidfd,
+	      pid_t pid, uid_t uid, int pidfd, uint64_t nonce,
 	      void (*died)(struct lease *lease),
 	      void (*over)(struct lease *lease));
 
@@ -65,6 +67,9 @@ void lease_end(struct lease *lease);
 
 /* Frees the memory; for over(). */
 void lease_free(struct lease *lease);
+
+/* A random number but 0. */
+uint64_t lease_draw(void);
 
 /* Has the process ended, whether or not that has been reported yet? */
 bool lease_is_dead(int pidfd);

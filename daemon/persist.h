@@ -40,16 +40,17 @@ void persist_on_restore(struct conn *conn, uint64_t id,
 /**
  * persist_attach - somebody wants a cache that is not in memory
  * @spec: may be NULL
+ * @nonce: of his request, or 0
  *
  * Return: true when there is one on disk: the answer is given, or follows.
  */
 bool persist_attach(struct conn *conn, uint64_t id, const char *name,
-		    const Treekv__Spec *spec);
+		    const Treekv__Spec *spec, uint64_t nonce);
 
 /* Somebody wants one that is being restored: the answer follows. */
 bool persist_is_loading(const struct cache *cache);
 void persist_wait(struct conn *conn, uint64_t id, struct cache *cache,
-		  const Treekv__Spec *spec);
+		  const Treekv__Spec *spec, uint64_t nonce);
 
 /* A snapshot reads or fills it: it cannot be freed. */
 bool persist_holds(const struct cache *cache);

@@ -19,6 +19,7 @@ struct asked {
 	struct conn *conn; /* NULL: hung up */
 	uint64_t id;
 	bool attach; /* what is wanted is the lease */
+	uint64_t nonce; /* for that */
 	bool single;
 	unsigned int left; /* caches, and one while they are being counted */
 	struct outcome *outcomes;
@@ -129,7 +130,7 @@ static void answer_attach(struct asked *asked, struct cache *cache,
 			  const struct outcome *out)
 {
 	struct conn *conn = asked->conn;
-	uint64_t id = asked->id;
+	uint64_t id = asked->id, nonce = asked->nonce;
 
 	asked_free(asked);
 	if (!conn)
@@ -137,7 +138,7 @@ static void answer_attach(struct asked *asked, struct cache *cache,
 	if (out->error)
 		control_refuse(conn, id, out->error, "%s", out->text);
 	else
-		control_attach(conn, id, cache, NULL);
+		control_attach(conn, id, cache, NULL, nonce);
 }
 
 static int wait_for(struct cache *cache, struct asked *asked, unsigned int runs)
@@ -319,13 +320,14 @@ void persist_on_restore(struct conn *conn, uint64_t id,
 
 /* The asked of an attach has no count: its one waiter ends it. */
 static void attach_when_loaded(struct conn *conn, uint64_t id,
-			       struct cache *cache)
+			       struct cache *cache, uint64_t nonce)
 {
 	struct asked *asked = asked_new(conn, id);
 
 	if (!asked)
 		return;
 	asked->attach = true;
+	asked->nonce = nonce;
 	if (wait_for(cache, asked, 1)) {
 		asked_free(asked);
 		control_refuse(conn, id, -ENOMEM, "the daemon has no memory");
@@ -333,7 +335,7 @@ static void attach_when_loaded(struct conn *conn, uint64_t id,
 }
 
 bool persist_attach(struct conn *conn, uint64_t id, const char *name,
-		    const Treekv__Spec *spec)
+		    const Treekv__Spec *spec, uint64_t nonce)
 {
 	struct outcome out;
 	struct cache *cache;
@@ -347,12 +349,12 @@ bool persist_attach(struct conn *conn, uint64_t id, const char *name,
 	if (r)
 		control_refuse(conn, id, r, "%s", out.text);
 	else
-		attach_when_loaded(conn, id, cache);
+		attach_when_loaded(conn, id, cache, nonce);
 	return true;
 }
 
 void persist_wait(struct conn *conn, uint64_t id, struct cache *cache,
-		  const Treekv__Spec *spec)
+		  const Treekv__Spec *spec, uint64_t nonce)
 {
 	struct outcome out;
 
@@ -360,5 +362,5 @@ void persist_wait(struct conn *conn, uint64_t id, struct cache *cache,
 	if (persist_compare(cache, spec, &out))
 		control_refuse(conn, id, out.error, "%s", out.text);
 	else
-		attach_when_loaded(conn, id, cache);
+		attach_when_loaded(conn, id, cache, nonce);
 }

@@ -168,7 +168,9 @@ struct shm_index {
 	uint64_t lease_start; /* tells the process from a later one of its pid */
 	uint32_t lease_pid;
 	uint32_t lease_uid;
-	uint8_t reserved[3456 - 376];
+	uint64_t lease_nonce; /* of the request that got the lease, or 0 */
+	uint64_t create_nonce; /* of the one that made the cache, or 0 */
+	uint8_t reserved[3456 - 392];
 
 	/* Words that change; one line each. */
 	_Alignas(SHM_LINE) uint64_t generation; /* FUTEX_WAIT: its low half */

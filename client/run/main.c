@@ -15,8 +15,6 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "client/cache.h"
-#include "client/conn.h"
 #include "client/local.h"
 #include "client/run/fault.h"
 #include "client/run/record.h"
@@ -281,37 +279,16 @@ static int execute(struct program *p)
 	return r;
 }
 
-static bool answers(struct treekv *kv)
-{
-	Treekv__Stats stats = TREEKV__STATS__INIT;
-	Treekv__Request request = TREEKV__REQUEST__INIT;
-	Treekv__Reply *reply;
-
-	request.body_case = TREEKV__REQUEST__BODY_STATS;
-	request.stats = &stats;
-	if (conn_call_within(kv, HURRY_MS, &request, &reply, NULL, NULL))
-		return conn_answered(kv);
-	treekv__reply__free_unpacked(reply, NULL);
-	return true;
-}
-
-/*
- * A daemon that hangs would let us wait for ten seconds more. The lease is not
- * given back to it then: it ends with this process.
- */
-static void detach(struct program *p, bool hurry)
-{
-	if (p->cache && p->kv && hurry && !answers(p->kv))
-		p->cache->lost = true;
-	treekv_detach(p->cache);
-}
-
 static void release(struct program *p, bool hurry)
 {
 	record_close(p->record);
 	free(p->run.text);
 	engine_free(p->engine);
-	detach(p, hurry);
+	/* A daemon that hangs would let us wait for ten seconds more. */
+	if (hurry)
+		treekv_detach_within(p->cache, HURRY_MS);
+	else
+		treekv_detach(p->cache);
 	treekv_close(p->kv);
 	input_free(&p->input);
 	tokenizer_free(p->tokenizer);

@@ -25,6 +25,12 @@ static int count_wait(struct treekv_cache *cache, uint64_t generation,
 	return 0;
 }
 
+static void keep(struct treekv_cache *cache, int timeout_ms)
+{
+	(void)cache;
+	(void)timeout_ms;
+}
+
 static void do_nothing(struct treekv_cache *cache)
 {
 	(void)cache;
@@ -34,7 +40,7 @@ const struct cache_ops fixture_ops = {
 	.ring = count_ring,
 	.wait = count_wait,
 	.renew = do_nothing,
-	.release = do_nothing,
+	.release = keep,
 };
 
 struct treekv_spec fixture_spec(void)

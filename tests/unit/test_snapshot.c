@@ -65,11 +65,17 @@ static int wait_for(struct treekv_cache *cache, uint64_t generation,
 	return 0;
 }
 
+static void keep(struct treekv_cache *cache, int timeout_ms)
+{
+	(void)cache;
+	(void)timeout_ms;
+}
+
 static const struct cache_ops ops = {
 	.ring = ring,
 	.wait = wait_for,
 	.renew = ring,
-	.release = ring,
+	.release = keep,
 };
 
 static void attach(struct bed *bed)
