@@ -187,3 +187,17 @@ bool fixture_compact(struct fixture *f)
 	compact_publish(c);
 	return true;
 }
+
+int fixture_set_up(void **state)
+{
+	struct treekv_spec spec = fixture_spec();
+
+	*state = fixture_new(&spec, NULL);
+	return 0;
+}
+
+int fixture_tear_down(void **state)
+{
+	fixture_free(*state);
+	return 0;
+}

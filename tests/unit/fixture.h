@@ -37,6 +37,10 @@ struct fixture *fixture_new(const struct treekv_spec *spec,
 			    const struct cache_ops *ops);
 struct fixture *fixture_free(struct fixture *fixture);
 
+/* cmocka's set-up and tear-down: *state is one of fixture_spec(). */
+int fixture_set_up(void **state);
+int fixture_tear_down(void **state);
+
 /* Forgets the writer, as SIGKILL would, and attaches another. */
 void fixture_reattach(struct fixture *fixture);
 

@@ -1,11 +1,8 @@
 // SPDX-License-Identifier: BSD-2-Clause
 /*
- * proto/layout.c and proto/frame.h. What layout_init() lays out is checked by
- * painting: every array that the ABI has is an interval, and no two intervals
- * of a memfd may meet, or leave it. How long an array is comes from shm.h, not
- * from layout.c.
- *
- * All randomness comes from one seed, 1 unless TREEKV_SEED says otherwise.
+ * proto/layout.c. What layout_init() lays out is checked by painting: every
+ * array that the ABI has is an interval, and no two intervals of a memfd may
+ * meet, or leave it. How long an array is comes from shm.h, not from layout.c.
  */
 #include <errno.h>
 #include <setjmp.h>
@@ -19,64 +16,15 @@
 
 #include <cmocka.h>
 
-#include "proto/frame.h"
-#include "proto/layout.h"
+#include "tests/unit/plan.h"
 
 #define ARRAY_SIZE(a)	(sizeof(a) / sizeof(*(a)))
-#define RANDOM_SPECS	300
-#define RANDOM_LAYERS	9
-#define TABLE_FLIPS	2000
 #define INTERVALS_FIXED 8
 #define INTERVALS_HEAD	8 /* k, v, two scores, since, token, order, rank */
 
-static uint64_t base_seed(void)
-{
-	const char *text = getenv("TREEKV_SEED");
-
-	return text ? strtoull(text, NULL, 0) : 1;
-}
-
-/* splitmix64 */
-static uint64_t draw(uint64_t *state)
-{
-	uint64_t z = *state += UINT64_C(0x9e3779b97f4a7c15);
-
-	z = (z ^ z >> 30) * UINT64_C(0xbf58476d1ce4e5b9);
-	z = (z ^ z >> 27) * UINT64_C(0x94d049bb133111eb);
-	return z ^ z >> 31;
-}
-
-static uint32_t draw_below(uint64_t *state, uint32_t n)
-{
-	return (draw(state) >> 32) % n;
-}
-
-static void *allocate(size_t n, size_t size)
-{
-	void *memory = calloc(n, size);
-
-	assert_non_null(memory);
-	return memory;
-}
-
-static const struct shm_spec plain = {
-	.layers = 1,
-	.kv_heads = 2,
-	.k_row = 64,
-	.v_row = 64,
-	.dtype = SHM_DTYPE_F32,
-	.policy = SHM_POLICY_TREEKV,
-	.positions = SHM_POSITIONS_RANK,
-	.sinks = 4,
-	.recent = 12,
-	.slack = 16,
-	.ids = 8,
-	.entry_size = 2,
-};
-
 static uint32_t *same_budgets(uint32_t layers, uint32_t budget)
 {
-	uint32_t *budgets = allocate(layers ? layers : 1, sizeof(*budgets));
+	uint32_t *budgets = plan_alloc(layers ? layers : 1, sizeof(*budgets));
 
 	for (uint32_t l = 0; l < layers; l++)
 		budgets[l] = budget;
@@ -136,10 +84,10 @@ static const struct {
 static void test_check_takes_every_limit_and_nothing_beyond(void **state)
 {
 	(void)state;
-	assert_accepted(&plain, 32);
+	assert_accepted(&plan_spec, 32);
 	for (size_t i = 0; i < ARRAY_SIZE(limits); i++) {
 		const uint32_t wild[] = { limits[i].max + 1, UINT32_MAX };
-		struct shm_spec spec = plain;
+		struct shm_spec spec = plan_spec;
 		uint32_t *field = (void *)((char *)&spec + limits[i].at);
 
 		*field = limits[i].min;
@@ -161,7 +109,7 @@ static void test_check_takes_every_limit_and_nothing_beyond(void **state)
 
 static void test_check_needs_a_selected_row_for_a_walk(void **state)
 {
-	struct shm_spec spec = plain;
+	struct shm_spec spec = plan_spec;
 
 	(void)state;
 	for (uint32_t p = SHM_POLICY_TREEKV; p <= SHM_POLICY_TOVA; p++) {
@@ -184,7 +132,7 @@ static void test_check_needs_a_selected_row_for_a_walk(void **state)
 
 static void test_check_bounds_sinks_and_recent_without_wrapping(void **state)
 {
-	struct shm_spec spec = plain;
+	struct shm_spec spec = plan_spec;
 
 	(void)state;
 	spec.sinks = UINT32_MAX;
@@ -200,7 +148,7 @@ static void test_check_bounds_sinks_and_recent_without_wrapping(void **state)
 static void test_check_bounds_the_capacity_of_each_layer(void **state)
 {
 	uint32_t budgets[] = { 32, SHM_CAPACITY_MAX - 16, 32 };
-	struct shm_spec spec = plain;
+	struct shm_spec spec = plan_spec;
 	struct layout_error error;
 
 	(void)state;
@@ -222,7 +170,7 @@ static void test_check_bounds_the_capacity_of_each_layer(void **state)
 /* full evicts nothing: the budget is all there is, sinks mean nothing. */
 static void test_check_gives_full_no_slack(void **state)
 {
-	struct shm_spec spec = plain;
+	struct shm_spec spec = plan_spec;
 
 	(void)state;
 	spec.policy = SHM_POLICY_FULL;
@@ -286,51 +234,15 @@ static void assert_disjoint(struct canvas *canvas)
 	}
 }
 
-/* What a cache of some spec is, as drawn. */
-struct plan {
-	struct shm_spec spec;
-	uint32_t budgets[RANDOM_LAYERS];
-	struct shm_layer parent[RANDOM_LAYERS];
-	bool fork;
-	struct layout layout;
-	struct shm_layer layers[RANDOM_LAYERS];
-};
-
-static void draw_plan(struct plan *ret, uint64_t *rng)
-{
-	bool large = draw_below(rng, 4) == 0;
-
-	memset(ret, 0, sizeof(*ret));
-	ret->spec = plain;
-	ret->spec.layers = 1 + draw_below(rng, RANDOM_LAYERS);
-	ret->spec.kv_heads = 1 + draw_below(rng, 9);
-	ret->spec.k_row = 1 + draw_below(rng, large ? SHM_ROW_MAX : 300);
-	ret->spec.v_row = 1 + draw_below(rng, large ? SHM_ROW_MAX : 300);
-	ret->spec.policy = 1 + draw_below(rng, SHM_POLICY_FULL);
-	ret->spec.sinks = draw_below(rng, 5);
-	ret->spec.recent = draw_below(rng, 5);
-	ret->spec.slack = 1 + draw_below(rng, large ? 10000 : 70);
-	ret->spec.ids = draw_below(rng, large ? SHM_IDS_MAX : 100);
-	ret->spec.entry_size = 0;
-	ret->fork = draw_below(rng, 4) == 0;
-	for (uint32_t l = 0; l < ret->spec.layers; l++) {
-		ret->budgets[l] = 9 + draw_below(rng, large ? 40000 : 300);
-		ret->parent[l].capacity = 1 + draw_below(rng, 500);
-	}
-	assert_int_equal(layout_check(&ret->spec, ret->budgets, NULL), 0);
-	layout_init(&ret->layout, ret->layers, &ret->spec, ret->budgets,
-		    ret->fork ? ret->parent : NULL);
-}
-
 static void canvas_init(struct canvas *ret, const struct plan *plan,
 			uint64_t size)
 {
 	ret->n = 0;
 	ret->size = size;
-	ret->interval =
-		allocate(INTERVALS_FIXED + INTERVALS_HEAD * plan->spec.layers *
+	ret->interval = plan_alloc(INTERVALS_FIXED +
+					   INTERVALS_HEAD * plan->spec.layers *
 						   plan->spec.kv_heads,
-			 sizeof(*ret->interval));
+				   sizeof(*ret->interval));
 }
 
 static void paint_rows(struct canvas *canvas, const struct plan *plan,
@@ -410,13 +322,13 @@ static void assert_index_sound(const struct plan *plan)
 
 static void test_no_two_arrays_overlap(void **state)
 {
-	uint64_t rng = base_seed();
+	uint64_t rng = plan_seed();
 
 	(void)state;
-	for (int i = 0; i < RANDOM_SPECS; i++) {
+	for (int i = 0; i < PLANS; i++) {
 		struct plan plan;
 
-		draw_plan(&plan, &rng);
+		plan_draw(&plan, &rng);
 		assert_rows_sound(&plan);
 		assert_buffer_sound(&plan);
 		assert_index_sound(&plan);
@@ -434,13 +346,13 @@ static void assert_aligned(uint64_t offset, uint64_t stride)
 
 static void test_arrays_are_aligned_to_cache_lines(void **state)
 {
-	uint64_t rng = base_seed() + 1;
+	uint64_t rng = plan_seed() + 1;
 
 	(void)state;
-	for (int i = 0; i < RANDOM_SPECS; i++) {
+	for (int i = 0; i < PLANS; i++) {
 		struct plan plan;
 
-		draw_plan(&plan, &rng);
+		plan_draw(&plan, &rng);
 		assert_int_equal(plan.layout.buffer[0] % 4096, 0);
 		assert_int_equal(plan.layout.buffer[1] % 4096, 0);
 		assert_int_equal(plan.layout.layers % 8, 0);
@@ -463,13 +375,13 @@ static void test_arrays_are_aligned_to_cache_lines(void **state)
 
 static void test_a_layer_has_budget_slack_and_the_parents_slots(void **state)
 {
-	uint64_t rng = base_seed() + 2;
+	uint64_t rng = plan_seed() + 2;
 
 	(void)state;
-	for (int i = 0; i < RANDOM_SPECS; i++) {
+	for (int i = 0; i < PLANS; i++) {
 		struct plan plan;
 
-		draw_plan(&plan, &rng);
+		plan_draw(&plan, &rng);
 		for (uint32_t l = 0; l < plan.spec.layers; l++) {
 			const struct shm_layer *at = &plan.layers[l];
 			bool full = plan.spec.policy == SHM_POLICY_FULL;
@@ -491,7 +403,7 @@ static uint32_t entry_size_of(uint32_t first, uint32_t second, uint32_t slack,
 			      const struct shm_layer *parent)
 {
 	const uint32_t budgets[] = { first, second };
-	struct shm_spec spec = plain;
+	struct shm_spec spec = plan_spec;
 	struct shm_layer layers[2];
 	struct layout layout;
 
@@ -523,9 +435,9 @@ static void test_entries_grow_beyond_32767_slots(void **state)
 /* 2^58 bytes: the sums in 128 bits must come to the same. */
 static void test_the_largest_spec_does_not_overflow(void **state)
 {
-	struct shm_layer *layers = allocate(SHM_LAYERS_MAX, sizeof(*layers));
+	struct shm_layer *layers = plan_alloc(SHM_LAYERS_MAX, sizeof(*layers));
 	uint32_t *budgets = same_budgets(SHM_LAYERS_MAX, SHM_CAPACITY_MAX - 1);
-	struct shm_spec spec = plain;
+	struct shm_spec spec = plan_spec;
 	unsigned __int128 at;
 	struct layout layout;
 
@@ -567,315 +479,6 @@ static void test_sizes_are_rounded_to_pages(void **state)
 	assert_int_equal(layout_round(huge + 1, 1), 2 * huge);
 }
 
-/* An index as the daemon leaves it; free() it. */
-static struct shm_index *write_index(const struct plan *plan, uint32_t flags,
-				     uint64_t *size)
-{
-	const struct layout *layout = &plan->layout;
-	struct shm_index *index;
-
-	*size = layout_round(layout->index_size, flags & SHM_CACHE_INDEX_HUGE);
-	index = aligned_alloc(4096, *size);
-	assert_non_null(index);
-	memset(index, 0, *size);
-	index->magic = SHM_INDEX_MAGIC;
-	index->version = SHM_VERSION;
-	index->header_size = sizeof(*index);
-	index->index_size = *size;
-	index->rows_size =
-		layout_round(layout->rows_size, flags & SHM_CACHE_HUGE);
-	index->layers = layout->layers;
-	index->buffer[0] = layout->buffer[0];
-	index->buffer[1] = layout->buffer[1];
-	index->buffer_size = layout->buffer_size;
-	index->level = layout->level;
-	index->walk = layout->walk;
-	index->ids = layout->ids;
-	index->spec = plan->spec;
-	index->flags = flags;
-	memcpy((char *)index + layout->layers, plan->layers,
-	       plan->spec.layers * sizeof(*plan->layers));
-	return index;
-}
-
-static void test_index_check_takes_what_was_just_written(void **state)
-{
-	uint64_t rng = base_seed() + 3;
-
-	(void)state;
-	for (int i = 0; i < RANDOM_SPECS; i++) {
-		struct layout_error error = { "" };
-		struct shm_index *index;
-		struct plan plan;
-		uint64_t size;
-		int r;
-
-		draw_plan(&plan, &rng);
-		index = write_index(&plan,
-				    draw(&rng) & (SHM_CACHE_EPHEMERAL |
-						  SHM_CACHE_HUGE |
-						  SHM_CACHE_INDEX_HUGE),
-				    &size);
-		r = layout_check_index(index, size, &error);
-		if (r)
-			fail_msg("spec %d: %d, %s", i, r, error.text);
-		free(index);
-	}
-}
-
-static void small_plan(struct plan *ret, bool fork)
-{
-	memset(ret, 0, sizeof(*ret));
-	ret->spec = plain;
-	ret->spec.layers = 3;
-	ret->fork = fork;
-	for (uint32_t l = 0; l < 3; l++) {
-		ret->budgets[l] = 100 * (l + 1);
-		ret->parent[l].capacity = 50 + l;
-	}
-	layout_init(&ret->layout, ret->layers, &ret->spec, ret->budgets,
-		    fork ? ret->parent : NULL);
-}
-
-#define HEADER_FIELD(field, bits, error)                                    \
-	{                                                                   \
-#field, offsetof(struct shm_index, field),                  \
-			sizeof(((struct shm_index *)0)->field), bits, error \
-	}
-
-/*
- * What the check answers for. Every single bit of some fields matters; of
- * others, such as a row size that may grow within its padding, only that the
- * field cannot be turned over whole.
- */
-static const struct {
-	const char *name;
-	size_t at;
-	size_t size;
-	uint64_t bits; /* that may not flip alone */
-	int error;
-} header_fields[] = {
-	HEADER_FIELD(magic, UINT64_MAX, -EBADMSG),
-	HEADER_FIELD(version, UINT32_MAX, -EPROTO),
-	HEADER_FIELD(header_size, UINT32_MAX, -EPROTO),
-	HEADER_FIELD(index_size, UINT64_MAX, -EBADMSG),
-	HEADER_FIELD(rows_size, UINT64_MAX, -EBADMSG),
-	HEADER_FIELD(layers, UINT64_MAX, -EBADMSG),
-	HEADER_FIELD(buffer[0], UINT64_MAX, -EBADMSG),
-	HEADER_FIELD(buffer[1], UINT64_MAX, -EBADMSG),
-	HEADER_FIELD(buffer_size, UINT64_MAX, -EBADMSG),
-	HEADER_FIELD(level, UINT64_MAX, -EBADMSG),
-	HEADER_FIELD(walk, UINT64_MAX, -EBADMSG),
-	HEADER_FIELD(ids, UINT64_MAX, -EBADMSG),
-	HEADER_FIELD(spec.layers, UINT32_MAX, -EBADMSG),
-	HEADER_FIELD(spec.kv_heads, UINT32_MAX, -EBADMSG),
-	HEADER_FIELD(spec.k_row, UINT32_MAX << 1, -EBADMSG),
-	HEADER_FIELD(spec.v_row, UINT32_MAX << 1, -EBADMSG),
-	HEADER_FIELD(spec.dtype, UINT32_MAX << 2, -EBADMSG),
-	HEADER_FIELD(spec.policy, UINT32_MAX << 3, -EBADMSG),
-	HEADER_FIELD(spec.positions, UINT32_MAX << 2, -EBADMSG),
-	HEADER_FIELD(spec.sinks, UINT32_MAX << 7, -EBADMSG),
-	HEADER_FIELD(spec.recent, UINT32_MAX << 7, -EBADMSG),
-	HEADER_FIELD(spec.slack, UINT32_MAX, -EBADMSG),
-	HEADER_FIELD(spec.ids, UINT32_MAX << 5, -EBADMSG),
-	HEADER_FIELD(spec.entry_size, UINT32_MAX, -EBADMSG),
-	HEADER_FIELD(flags, SHM_CACHE_HUGE | SHM_CACHE_INDEX_HUGE, -EBADMSG),
-};
-
-static void assert_index_refused(const struct shm_index *index, uint64_t size,
-				 int error, const char *what, uint64_t mask)
-{
-	struct layout_error text = { "" };
-	int r = layout_check_index(index, size, &text);
-
-	if (r != error || !text.text[0])
-		fail_msg("%s ^ %#llx: %d \"%s\", not %d", what,
-			 (unsigned long long)mask, r, text.text, error);
-	assert_int_equal(layout_check_index(index, size, NULL), error);
-}
-
-static void flip_field(struct shm_index *index, uint64_t size, size_t i)
-{
-	uint8_t *field = (uint8_t *)index + header_fields[i].at;
-	uint64_t old = 0, new;
-
-	memcpy(&old, field, header_fields[i].size);
-	for (unsigned int b = 0; b <= 8 * header_fields[i].size; b++) {
-		uint64_t mask = UINT64_C(1) << (b % 64);
-
-		if (b == 8 * header_fields[i].size)
-			mask = UINT64_MAX;
-		else if (!(header_fields[i].bits & mask))
-			continue;
-		new = old ^ mask;
-		memcpy(field, &new, header_fields[i].size);
-		assert_index_refused(index, size, header_fields[i].error,
-				     header_fields[i].name, mask);
-	}
-	memcpy(field, &old, header_fields[i].size);
-}
-
-static void test_index_check_refuses_each_damaged_field(void **state)
-{
-	(void)state;
-	for (int fork = 0; fork < 2; fork++) {
-		struct shm_index *index;
-		struct plan plan;
-		uint64_t size;
-
-		small_plan(&plan, fork);
-		index = write_index(&plan, 0, &size);
-		for (size_t i = 0; i < ARRAY_SIZE(header_fields); i++)
-			flip_field(index, size, i);
-		assert_int_equal(layout_check_index(index, size, NULL), 0);
-		free(index);
-	}
-}
-
-static void test_index_check_refuses_a_damaged_table_of_layers(void **state)
-{
-	uint64_t rng = base_seed() + 4;
-
-	(void)state;
-	for (int i = 0; i < TABLE_FLIPS; i++) {
-		struct shm_index *index;
-		struct plan plan;
-		uint64_t size;
-		uint32_t at;
-
-		small_plan(&plan, i & 1);
-		index = write_index(&plan, 0, &size);
-		at = draw_below(&rng, 3 * sizeof(struct shm_layer));
-		((uint8_t *)index)[plan.layout.layers + at] ^=
-			1 + draw_below(&rng, 255);
-		assert_index_refused(index, size, -EBADMSG, "layers, byte", at);
-		free(index);
-	}
-}
-
-static void test_index_check_refuses_another_size(void **state)
-{
-	struct shm_index *index;
-	struct plan plan;
-	uint64_t size;
-
-	(void)state;
-	small_plan(&plan, false);
-	index = write_index(&plan, 0, &size);
-	for (uint64_t s = 0; s <= 2 * size; s += s < 5000 ? 61 : 4096)
-		if (s != size)
-			assert_index_refused(index, s, -EBADMSG, "size", s);
-	free(index);
-}
-
-/* Only what is there may be read; AddressSanitizer looks on. */
-static void test_index_check_stays_within_the_mapping(void **state)
-{
-	struct shm_index *index;
-	struct plan plan;
-	uint64_t size;
-	void *page;
-
-	(void)state;
-	small_plan(&plan, false);
-	index = write_index(&plan, 0, &size);
-	page = aligned_alloc(4096, sizeof(*index));
-	assert_non_null(page);
-	memcpy(page, index, sizeof(*index));
-	assert_index_refused(page, sizeof(*index), -EBADMSG, "a page", 0);
-	((struct shm_index *)page)->spec.layers = SHM_LAYERS_MAX;
-	assert_index_refused(page, sizeof(*index), -EBADMSG, "a page", 0);
-	free(page);
-	page = aligned_alloc(64, 64);
-	assert_non_null(page);
-	memcpy(page, index, 64);
-	assert_index_refused(page, 64, -EBADMSG, "a line", 0);
-	free(page);
-	free(index);
-}
-
-static void test_index_check_names_both_versions(void **state)
-{
-	struct layout_error error;
-	struct shm_index *index;
-	struct plan plan;
-	uint64_t size;
-
-	(void)state;
-	small_plan(&plan, false);
-	index = write_index(&plan, 0, &size);
-	index->version = 4711;
-	assert_int_equal(layout_check_index(index, size, &error), -EPROTO);
-	assert_non_null(strstr(error.text, "version 4711"));
-	assert_non_null(strstr(error.text, "speaks 1"));
-	free(index);
-}
-
-static void test_a_frame_is_whole_from_its_last_byte_on(void **state)
-{
-	uint8_t bytes[FRAME_HEADER + 10] = { 0 };
-	uint32_t body = 4711;
-
-	(void)state;
-	frame_header(bytes, 7);
-	for (size_t n = 0; n < FRAME_HEADER + 7; n++) {
-		assert_int_equal(frame_check(bytes, n, 100, &body), 0);
-		assert_int_equal(body, 4711);
-	}
-	for (size_t n = FRAME_HEADER + 7; n <= sizeof(bytes); n++) {
-		body = 4711;
-		assert_int_equal(frame_check(bytes, n, 100, &body), 1);
-		assert_int_equal(body, 7);
-	}
-}
-
-static void test_a_frame_may_be_empty(void **state)
-{
-	const uint8_t bytes[FRAME_HEADER] = { 0 };
-	uint32_t body = 4711;
-
-	(void)state;
-	assert_int_equal(frame_check(bytes, 3, 0, &body), 0);
-	assert_int_equal(frame_check(bytes, 4, 0, &body), 1);
-	assert_int_equal(body, 0);
-}
-
-static void test_a_frame_over_the_cap_is_refused_at_its_header(void **state)
-{
-	static const uint32_t caps[] = { 0, 1, FRAME_REQUEST_MAX,
-					 FRAME_REPLY_MAX };
-	uint8_t bytes[FRAME_HEADER];
-	uint32_t body = 4711;
-
-	(void)state;
-	for (size_t i = 0; i < ARRAY_SIZE(caps); i++) {
-		const uint32_t over[] = { caps[i] + 1, 0x80000000, UINT32_MAX };
-
-		for (size_t j = 0; j < ARRAY_SIZE(over); j++) {
-			frame_header(bytes, over[j]);
-			assert_int_equal(frame_check(bytes, sizeof(bytes),
-						     caps[i], &body),
-					 -EMSGSIZE);
-			assert_int_equal(frame_check(bytes, 3, caps[i], &body),
-					 0);
-		}
-		frame_header(bytes, caps[i]);
-		assert_int_equal(frame_check(bytes, sizeof(bytes), caps[i],
-					     &body),
-				 caps[i] == 0);
-	}
-}
-
-static void test_a_frames_length_is_little_endian(void **state)
-{
-	uint8_t bytes[FRAME_HEADER];
-
-	(void)state;
-	frame_header(bytes, 0x04030201);
-	for (uint8_t i = 0; i < FRAME_HEADER; i++)
-		assert_int_equal(bytes[i], i + 1);
-}
-
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -893,18 +496,6 @@ int main(void)
 		cmocka_unit_test(test_entries_grow_beyond_32767_slots),
 		cmocka_unit_test(test_the_largest_spec_does_not_overflow),
 		cmocka_unit_test(test_sizes_are_rounded_to_pages),
-		cmocka_unit_test(test_index_check_takes_what_was_just_written),
-		cmocka_unit_test(test_index_check_refuses_each_damaged_field),
-		cmocka_unit_test(
-			test_index_check_refuses_a_damaged_table_of_layers),
-		cmocka_unit_test(test_index_check_refuses_another_size),
-		cmocka_unit_test(test_index_check_stays_within_the_mapping),
-		cmocka_unit_test(test_index_check_names_both_versions),
-		cmocka_unit_test(test_a_frame_is_whole_from_its_last_byte_on),
-		cmocka_unit_test(test_a_frame_may_be_empty),
-		cmocka_unit_test(
-			test_a_frame_over_the_cap_is_refused_at_its_header),
-		cmocka_unit_test(test_a_frames_length_is_little_endian),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
