@@ -3,12 +3,10 @@
  * rows is mapped writable only to write its constants; from then on the daemon
  * reads it through a mapping made from a descriptor opened O_RDONLY, so that
  * the kernel holds us to what design says and freezing finds no writable
- * mapping of ours. Reserving the huge pages at the first mapping turns a lack
- * of them into an error here instead of a SIGBUS later.
+ * mapping of ours.
  */
 #include <errno.h>
 #include <fcntl.h>
-#include <linux/memfd.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -20,11 +18,11 @@
 #include "daemon/cache.h"
 #include "daemon/hole.h"
 #include "daemon/log.h"
+#include "daemon/segment.h"
 #include "proto/barrier.h"
 
 #define INDEX_HUGE_FROM (UINT64_C(1) << 20)
 #define FAULT_IN_STEP	(UINT64_C(2) << 20)
-#define SEALS_SIZE	(F_SEAL_SHRINK | F_SEAL_GROW)
 
 static uint64_t last_cache_id;
 
@@ -42,89 +40,11 @@ static int refuse(struct cache_error *why, int r, const char *what,
 	return r == -ENOMEM ? -ENOSPC : r;
 }
 
-/* A memfd of @size bytes and a writable mapping of it. */
-static int segment_new(int *ret_fd, void **ret_map, const char *label,
-		       uint64_t size, bool huge, unsigned int seals)
-{
-	unsigned int flags = MFD_CLOEXEC | MFD_ALLOW_SEALING;
-	void *map;
-	int fd, r;
-
-	if (huge)
-		flags |= MFD_HUGETLB | MFD_HUGE_2MB;
-	fd = memfd_create(label, flags);
-	if (fd < 0)
-		return -errno;
-	if (fchmod(fd, 0600) || ftruncate(fd, size) ||
-	    fcntl(fd, F_ADD_SEALS, seals))
-		goto fail;
-	map = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
-	if (map == MAP_FAILED)
-		goto fail;
-	madvise(map, size, MADV_DONTDUMP);
-	*ret_fd = fd;
-	*ret_map = map;
-	return 0;
-fail:
-	r = -errno;
-	close(fd);
-	return r;
-}
-
-/* Huge pages as configured; *huge says which it became. */
-static int segment_make(int *fd, void **map, const char *label, uint64_t bytes,
-			uint64_t *size, enum config_huge_pages mode, bool *huge,
-			unsigned int seals)
-{
-	int r = -ENOMEM;
-
-	if (mode != HUGE_PAGES_NEVER) {
-		*huge = true;
-		*size = layout_round(bytes, true);
-		r = segment_new(fd, map, label, *size, true, seals);
-	}
-	if (r && mode != HUGE_PAGES_REQUIRE && r != -EMFILE && r != -ENFILE) {
-		*huge = false;
-		*size = layout_round(bytes, false);
-		r = segment_new(fd, map, label, *size, false, seals);
-	}
-	return r;
-}
-
-static int reopen_read_only(int fd)
-{
-	char path[64];
-	int ro;
-
-	snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
-	ro = open(path, O_RDONLY | O_CLOEXEC);
-	return ro < 0 ? -errno : ro;
-}
-
-static int map_read_only(const void **ret, int rows_fd, uint64_t size)
-{
-	void *map;
-	int fd, r = 0;
-
-	fd = reopen_read_only(rows_fd);
-	if (fd < 0)
-		return fd;
-	map = mmap(NULL, size, PROT_READ, MAP_SHARED, fd, 0);
-	if (map == MAP_FAILED)
-		r = -errno;
-	close(fd);
-	if (r)
-		return r;
-	madvise(map, size, MADV_DONTDUMP);
-	*ret = map;
-	return 0;
-}
-
 /* The daemon's own mapping of rows, from a descriptor that cannot write. */
 static int rows_map(struct cache *cache)
 {
 	const void *map;
-	int r = map_read_only(&map, cache->rows_fd, cache->rows_size);
+	int r = segment_map_read_only(&map, cache->rows_fd, cache->rows_size);
 
 	if (r)
 		return r;
@@ -136,22 +56,46 @@ static int rows_map(struct cache *cache)
 static int index_make(struct cache *cache, uint64_t bytes,
 		      enum config_huge_pages mode, uint32_t *flags)
 {
-	bool huge = false;
-	void *map;
+	const struct segment_request request = {
+		.label = "treekv-index",
+		.bytes = bytes,
+		.mode = bytes < INDEX_HUGE_FROM ? HUGE_PAGES_NEVER : mode,
+		.seals = F_SEAL_SEAL,
+	};
+	struct segment segment;
 	int r;
 
-	if (bytes < INDEX_HUGE_FROM)
-		mode = HUGE_PAGES_NEVER;
-	r = segment_make(&cache->index_fd, &map, "treekv-index", bytes,
-			 &cache->index_size, mode, &huge,
-			 SEALS_SIZE | F_SEAL_SEAL);
+	r = segment_new(&segment, &request);
 	if (r)
 		return r;
-	cache->index = map;
-	if (huge)
+	cache->index_fd = segment.fd;
+	cache->index = segment.map;
+	cache->index_size = segment.size;
+	if (segment.huge)
 		*flags |= SHM_CACHE_INDEX_HUGE;
-	cache->index_ro_fd = reopen_read_only(cache->index_fd);
+	cache->index_ro_fd = segment_reopen(cache->index_fd);
 	return cache->index_ro_fd < 0 ? cache->index_ro_fd : 0;
+}
+
+/* *ret is a writable mapping, for the constants. */
+static int rows_make(struct cache *cache, uint64_t bytes,
+		     enum config_huge_pages mode, struct shm_rows **ret)
+{
+	const struct segment_request request = {
+		.label = "treekv-rows",
+		.bytes = bytes,
+		.mode = mode,
+	};
+	struct segment segment;
+	int r = segment_new(&segment, &request);
+
+	if (r)
+		return r;
+	cache->rows_fd = segment.fd;
+	cache->rows_size = segment.size;
+	cache->huge = segment.huge;
+	*ret = segment.map;
+	return 0;
 }
 
 static uint32_t widest(const struct shm_index *index)
@@ -166,9 +110,10 @@ static uint32_t widest(const struct shm_index *index)
 	return slots;
 }
 
-static void format(struct cache *cache, struct shm_rows *rows,
-		   const struct shm_spec *spec, const struct shm_layer *layers,
-		   const struct layout *layout, uint32_t flags)
+static void format_header(struct cache *cache, struct shm_rows *rows,
+			  const struct shm_spec *spec,
+			  const struct shm_layer *layers,
+			  const struct layout *layout, uint32_t flags)
 {
 	struct shm_index *index = cache->index;
 	struct stat st = { 0 };
@@ -182,9 +127,14 @@ static void format(struct cache *cache, struct shm_rows *rows,
 	index->mode = 0600;
 	memcpy(index->name, cache->name, sizeof(index->name));
 	rows->rows_size = cache->rows_size;
-	compact_format(index, rows, spec, layers, layout, st.st_ino);
+	compact_format_header(index, rows, spec, layers, layout, st.st_ino);
 	cache->slots = widest(index);
 	shm_store_relaxed(&index->armed, 1);
+}
+
+void cache_format(struct cache *cache)
+{
+	compact_format_orders(cache->index);
 }
 
 static void compaction_init(struct cache *cache)
@@ -203,8 +153,8 @@ int cache_new(struct cache **ret, const char *name, struct shm_spec *spec,
 	struct cache *cache = calloc(1, sizeof(*cache));
 	struct shm_layer *layers = calloc(spec->layers, sizeof(*layers));
 	struct layout layout;
+	struct shm_rows *rows;
 	uint32_t flags = 0;
-	void *rows;
 	int r = -ENOMEM;
 
 	if (!cache || !layers) {
@@ -219,9 +169,7 @@ int cache_new(struct cache **ret, const char *name, struct shm_spec *spec,
 		r = refuse(why, r, "the index", layout.index_size);
 		goto out;
 	}
-	r = segment_make(&cache->rows_fd, &rows, "treekv-rows",
-			 layout.rows_size, &cache->rows_size, huge,
-			 &cache->huge, SEALS_SIZE);
+	r = rows_make(cache, layout.rows_size, huge, &rows);
 	if (r) {
 		r = refuse(why, r,
 			   huge == HUGE_PAGES_REQUIRE ?
@@ -238,11 +186,11 @@ int cache_new(struct cache **ret, const char *name, struct shm_spec *spec,
 			    name, (unsigned long long)cache->rows_size);
 	cache->id = ++last_cache_id;
 	cache->index->cache_id = cache->id;
-	((struct shm_rows *)rows)->cache_id = cache->id;
+	rows->cache_id = cache->id;
 	if (cache->huge)
 		flags |= SHM_CACHE_HUGE;
-	format(cache, rows, spec, layers, &layout, flags);
-	munmap(rows, cache->rows_size);
+	format_header(cache, rows, spec, layers, &layout, flags);
+	segment_unmap(rows, cache->rows_size);
 	r = rows_map(cache);
 	if (r) {
 		r = refuse(why, r, "mapping rows", layout.rows_size);
@@ -311,7 +259,7 @@ int cache_inherit(struct cache **ret, struct shm_index *index, int index_fd,
 		return -ENOMEM;
 	adopt_fields(cache, index, stored);
 	cache->rows_fd = rows_fd;
-	cache->index_ro_fd = reopen_read_only(index_fd);
+	cache->index_ro_fd = segment_reopen(index_fd);
 	r = cache->index_ro_fd < 0 ? cache->index_ro_fd : rows_map(cache);
 	*why = "its rows cannot be mapped";
 	if (!r)
@@ -331,22 +279,35 @@ int cache_inherit(struct cache **ret, struct shm_index *index, int index_fd,
 	return 0;
 }
 
-struct cache *cache_free(struct cache *cache)
+void cache_unwatch(const struct cache *cache)
 {
-	if (!cache)
-		return NULL;
-	if (cache->rows) {
+	if (cache->rows)
 		hole_unwatch(cache->rows);
-		munmap((void *)(uintptr_t)cache->rows, cache->rows_size);
-	}
+}
+
+void cache_release(struct cache *cache)
+{
+	if (cache->rows)
+		segment_unmap(cache->rows, cache->rows_size);
 	if (cache->index)
-		munmap(cache->index, cache->index_size);
+		segment_unmap(cache->index, cache->index_size);
 	if (cache->rows_fd >= 0)
 		close(cache->rows_fd);
 	if (cache->index_fd >= 0)
 		close(cache->index_fd);
 	if (cache->index_ro_fd >= 0)
 		close(cache->index_ro_fd);
+	cache->rows = NULL;
+	cache->index = NULL;
+	cache->rows_fd = cache->index_fd = cache->index_ro_fd = -1;
+}
+
+struct cache *cache_free(struct cache *cache)
+{
+	if (!cache)
+		return NULL;
+	cache_unwatch(cache);
+	cache_release(cache);
 	free(cache->persist);
 	free(cache);
 	return NULL;
@@ -355,44 +316,50 @@ struct cache *cache_free(struct cache *cache)
 int cache_rows_new(struct cache_rows *ret, struct cache *cache,
 		   struct cache_error *why)
 {
-	enum config_huge_pages mode = cache->huge ? HUGE_PAGES_REQUIRE :
-						    HUGE_PAGES_NEVER;
+	const struct segment_request request = {
+		.label = "treekv-rows",
+		.bytes = cache->rows_size,
+		.mode = cache->huge ? HUGE_PAGES_REQUIRE : HUGE_PAGES_NEVER,
+	};
+	struct segment segment;
 	const void *map;
-	uint64_t size;
 	struct stat st;
-	void *writable;
-	bool huge;
 	int r;
 
-	*ret = (struct cache_rows){ .fd = -1 };
-	r = segment_make(&ret->fd, &writable, "treekv-rows", cache->rows_size,
-			 &size, mode, &huge, SEALS_SIZE);
+	*ret = (struct cache_rows){ .fd = -1, .size = cache->rows_size };
+	r = segment_new(&segment, &request);
 	if (!r) {
-		ret->writable = writable;
-		r = map_read_only(&map, ret->fd, cache->rows_size);
+		ret->fd = segment.fd;
+		ret->writable = segment.map;
+		r = segment_map_read_only(&map, ret->fd, ret->size);
 	}
 	if (!r) {
 		ret->rows = map;
+		hole_watch(map, ret->size, cache->huge, &cache->holed);
 		r = fstat(ret->fd, &st) ? -errno : 0;
 	}
 	if (r) {
 		r = refuse(why, r, "second rows", cache->rows_size);
-		cache_rows_free(ret, cache);
+		cache_rows_unwatch(ret);
+		cache_rows_release(ret);
 		return r;
 	}
 	ret->inode = st.st_ino;
-	hole_watch(ret->rows, cache->rows_size, cache->huge, &cache->holed);
 	return 0;
 }
 
-void cache_rows_free(struct cache_rows *rows, const struct cache *cache)
+void cache_rows_unwatch(const struct cache_rows *rows)
+{
+	if (rows->rows)
+		hole_unwatch(rows->rows);
+}
+
+void cache_rows_release(struct cache_rows *rows)
 {
 	if (rows->writable)
-		munmap(rows->writable, cache->rows_size);
-	if (rows->rows) {
-		hole_unwatch(rows->rows);
-		munmap((void *)(uintptr_t)rows->rows, cache->rows_size);
-	}
+		segment_unmap(rows->writable, rows->size);
+	if (rows->rows)
+		segment_unmap(rows->rows, rows->size);
 	if (rows->fd >= 0)
 		close(rows->fd);
 	*rows = (struct cache_rows){ .fd = -1 };
@@ -400,10 +367,14 @@ void cache_rows_free(struct cache_rows *rows, const struct cache *cache)
 
 void cache_rows_swap(struct cache *cache, struct cache_rows *rows)
 {
-	struct cache_rows old = { .fd = cache->rows_fd, .rows = cache->rows };
+	struct cache_rows old = {
+		.fd = cache->rows_fd,
+		.rows = cache->rows,
+		.size = cache->rows_size,
+	};
 
 	if (rows->writable)
-		munmap(rows->writable, cache->rows_size);
+		segment_unmap(rows->writable, rows->size);
 	cache->rows_fd = rows->fd;
 	__atomic_store_n(&cache->rows, rows->rows, __ATOMIC_RELEASE);
 	__atomic_store_n(&cache->holed, false, __ATOMIC_RELEASE);

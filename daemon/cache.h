@@ -13,6 +13,7 @@
 
 #include "daemon/compact.h"
 #include "daemon/config.h"
+#include "daemon/errand.h"
 #include "daemon/service.h"
 #include "daemon/worker.h"
 #include "proto/layout.h"
@@ -44,9 +45,11 @@ struct cache {
 	struct cache *chain; /* in its hash bucket */
 	struct worker_job give;
 	struct worker_job take_back;
+	struct errand errand; /* its orders are made, or its memory given back */
 	bool pending; /* made, but not yet safe in the manager's store */
 	struct creation *creation; /* that answers once it is; or NULL */
-	bool leaving; /* take_back is under way */
+	bool leaving; /* nobody holds it any more, nor will */
+	bool given_up; /* take_back is under way, or the errand */
 	uint32_t ending; /* leases that are over but not yet freed */
 	struct persist *persist; /* its snapshots; NULL: never asked about */
 
@@ -66,7 +69,7 @@ struct cache_error {
 };
 
 /**
- * cache_new - make the memfds of a cache, map and format them
+ * cache_new - make the memfds of a cache and map them; all but the orders is set
  * @spec: checked; its entry_size is set
  * @budgets: spec->layers of them
  *
@@ -76,6 +79,13 @@ struct cache_error {
 int cache_new(struct cache **ret, const char *name, struct shm_spec *spec,
 	      const uint32_t *budgets, enum config_huge_pages huge,
 	      struct cache_error *why);
+
+/*
+ * Makes the orders of a new cache, which nobody may have before, or has been
+ * given by a job of its own (restore). Takes as long as the index is large; on
+ * any thread.
+ */
+void cache_format(struct cache *cache);
 
 /**
  * cache_inherit - make a cache of what a predecessor left
@@ -95,6 +105,7 @@ struct cache_rows {
 	int fd;
 	struct shm_rows *writable; /* NULL once it is full */
 	const struct shm_rows *rows;
+	uint64_t size;
 	uint64_t inode;
 };
 
@@ -105,15 +116,27 @@ struct cache_rows {
  */
 int cache_rows_new(struct cache_rows *ret, struct cache *cache,
 		   struct cache_error *why);
-void cache_rows_free(struct cache_rows *rows, const struct cache *cache);
+
+/* As cache_unwatch() and cache_release(). */
+void cache_rows_unwatch(const struct cache_rows *rows);
+void cache_rows_release(struct cache_rows *rows);
 
 /*
  * On the cache's worker: they are the cache's from now on, and its old ones are
- * in @rows, for cache_rows_free() on the control thread.
+ * in @rows.
  */
 void cache_rows_swap(struct cache *cache, struct cache_rows *rows);
 
-/* Takes NULL, returns it. No worker may know it any more. */
+/*
+ * A cache goes in three steps when no worker knows it any more; cache_free()
+ * does what is left. Holes in it are ours no longer: on the control thread. Its
+ * memory is unmapped and closed, which takes as long as it is large: on any
+ * thread.
+ */
+void cache_unwatch(const struct cache *cache);
+void cache_release(struct cache *cache);
+
+/* Takes NULL, returns it. */
 struct cache *cache_free(struct cache *cache);
 
 /* What a cache of this spec will take, in pages of the better kind. */

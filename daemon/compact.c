@@ -115,6 +115,18 @@ static void format_buffer(struct shm_index *index, uint64_t generation,
 		level[l].budget = layer->budget;
 		level[l].capacity = layer->capacity;
 		level[l].parent_capacity = layer->parent_capacity;
+	}
+	buffer->rows_inode = rows_inode;
+	finish_buffer(index, buffer, generation, 0);
+}
+
+void compact_format_orders(struct shm_index *index)
+{
+	struct shm_buffer *buffer = buffer_of(index, 1);
+
+	for (uint32_t l = 0; l < index->spec.layers; l++) {
+		const struct shm_layer *layer = layer_of(index, l);
+
 		for (uint32_t h = 0; h < index->spec.kv_heads; h++) {
 			struct order o = order_of(buffer, layer, h);
 
@@ -122,13 +134,12 @@ static void format_buffer(struct shm_index *index, uint64_t generation,
 			walks_of(index, buffer, l)[h] = 1;
 		}
 	}
-	buffer->rows_inode = rows_inode;
-	finish_buffer(index, buffer, generation, 0);
 }
 
-void compact_format(struct shm_index *index, struct shm_rows *rows,
-		    const struct shm_spec *spec, const struct shm_layer *layers,
-		    const struct layout *layout, uint64_t rows_inode)
+void compact_format_header(struct shm_index *index, struct shm_rows *rows,
+			   const struct shm_spec *spec,
+			   const struct shm_layer *layers,
+			   const struct layout *layout, uint64_t rows_inode)
 {
 	index->magic = SHM_INDEX_MAGIC;
 	index->version = SHM_VERSION;
@@ -148,6 +159,14 @@ void compact_format(struct shm_index *index, struct shm_rows *rows,
 	rows->version = SHM_VERSION;
 	rows->header_size = sizeof(*rows);
 	shm_store_release(&index->generation, 1);
+}
+
+void compact_format(struct shm_index *index, struct shm_rows *rows,
+		    const struct shm_spec *spec, const struct shm_layer *layers,
+		    const struct layout *layout, uint64_t rows_inode)
+{
+	compact_format_header(index, rows, spec, layers, layout, rows_inode);
+	compact_format_orders(index);
 }
 
 int compact_resume(struct shm_index *index, uint64_t generation,

@@ -52,6 +52,17 @@ void compact_format(struct shm_index *index, struct shm_rows *rows,
 		    const struct shm_spec *spec, const struct shm_layer *layers,
 		    const struct layout *layout, uint64_t rows_inode);
 
+/*
+ * The same in two parts: all but the orders, which takes no time to speak of,
+ * and the orders, which take as long as the index is large. In between nobody
+ * else may have it; compact_resume() does without the second part.
+ */
+void compact_format_header(struct shm_index *index, struct shm_rows *rows,
+			   const struct shm_spec *spec,
+			   const struct shm_layer *layers,
+			   const struct layout *layout, uint64_t rows_inode);
+void compact_format_orders(struct shm_index *index);
+
 /* Are the writer's words within the bounds of the newest order? */
 enum compact_fault compact_check(const struct shm_index *index,
 				 const struct shm_rows *rows);

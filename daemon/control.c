@@ -75,7 +75,7 @@ static void on_drop(struct conn *conn, uint64_t id, const Treekv__Drop *request)
 	event_dropped(cache, conn_peer(conn)->pid);
 	persist_dropped(cache, request->keep_snapshot);
 	control_drop(cache);
-	control_done(conn, id);
+	leave_on_dropped(conn, id, cache);
 }
 
 static void on_inspect(struct conn *conn, uint64_t id,
@@ -138,6 +138,7 @@ static void on_request(struct conn *conn, const Treekv__Request *request)
 static void on_closed(struct conn *conn)
 {
 	creation_closed(conn);
+	leave_closed(conn);
 	persist_closed(conn);
 	takeover_closed(conn);
 }

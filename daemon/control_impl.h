@@ -39,6 +39,9 @@ void creation_on_create(struct conn *conn, uint64_t id,
 /* Whoever waits on this connection for a cache to be made has hung up. */
 void creation_closed(struct conn *conn);
 
+/* A cache is gone: those that wait for its room are tried again. */
+void creation_room(void);
+
 /* Is there room for one more, of this spec? Return: 0 or -ENOSPC. */
 int control_room(struct shm_spec *spec, const uint32_t *budgets, char *why,
 		 size_t size);
@@ -71,6 +74,14 @@ void control_attach(struct conn *conn, uint64_t id, struct cache *cache,
 /* Frees the name; and lets the cache go if nothing holds it any more. */
 void control_drop(struct cache *cache);
 void control_leave(struct cache *cache);
+
+/*
+ * Answers a drop: once the memory is given back, if nothing holds it; else now.
+ * And whoever waits for that on this connection has hung up.
+ */
+void leave_on_dropped(struct conn *conn, uint64_t id,
+		      const struct cache *cache);
+void leave_closed(struct conn *conn);
 
 /* Ends a lease whose holder has not asked for it. */
 void control_end_lease(struct lease *lease);

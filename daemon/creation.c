@@ -1,6 +1,10 @@
 // SPDX-License-Identifier: BSD-2-Clause
 /*
- * Create: room, memfds, a worker, and the service manager, which keeps them.
+ * Create: room, memfds, orders, a worker, and the service manager, which keeps
+ * them.
+ *
+ * Where there is no room, but caches are leaving that nobody holds any more, the
+ * answer waits until those have gone.
  *
  * Whoever lost the answer asks again with the same nonce (attach.c). It is in
  * the index from the start, so that he is not refused what he made himself,
@@ -11,6 +15,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/queue.h>
 #include <unistd.h>
 
 #include "daemon/control_impl.h"
@@ -21,6 +26,8 @@
 #include "daemon/service.h"
 #include "daemon/spec.h"
 #include "proto/barrier.h"
+
+#define FORMAT_AT_ONCE (UINT64_C(1) << 20) /* bytes of index: no errand */
 
 struct worker *control_least_loaded(void)
 {
@@ -65,9 +72,19 @@ static int count_check(char *why, size_t size)
 	return -ENOSPC;
 }
 
+/* While others leave, huge pages may be had in a moment. */
+static enum config_huge_pages pages(bool last)
+{
+	enum config_huge_pages mode =
+		(enum config_huge_pages)treekvd.config->huge_pages;
+
+	return mode == HUGE_PAGES_PREFER && !last ? HUGE_PAGES_REQUIRE : mode;
+}
+
+/* Whole but for its orders. */
 static int make(struct cache **ret, const struct conn_peer *peer,
-		const Treekv__Create *request, const char *name, char *why,
-		size_t size)
+		const Treekv__Create *request, const char *name, bool last,
+		char *why, size_t size)
 {
 	uint32_t budgets[SHM_LAYERS_MAX];
 	struct cache_error error;
@@ -82,9 +99,7 @@ static int make(struct cache **ret, const struct conn_peer *peer,
 		r = pool_check(&spec, budgets, why, size);
 	if (r)
 		return r;
-	r = cache_new(&cache, name, &spec, budgets,
-		      (enum config_huge_pages)treekvd.config->huge_pages,
-		      &error);
+	r = cache_new(&cache, name, &spec, budgets, pages(last), &error);
 	if (r) {
 		snprintf(why, size, "%s", error.text);
 		return r;
@@ -96,17 +111,14 @@ static int make(struct cache **ret, const struct conn_peer *peer,
 	if (cache->ephemeral)
 		cache->index->flags |= SHM_CACHE_EPHEMERAL;
 	shm_store_relaxed(&cache->index->epoch, 1);
-	crash_at(CRASH_CREATE_MADE);
-	store_add(&treekvd.store, cache);
-	worker_give(control_least_loaded(), cache, &cache->give);
 	*ret = cache;
 	return 0;
 }
 
 /*
- * A cache that is being made answers only when the service manager has both of
- * its memfds: until then its creator could lose what he commits. The barrier's
- * hang-up says so.
+ * A cache that is being made answers only when its orders are laid out and the
+ * service manager has both of its memfds: until then its creator could lose
+ * what he commits. The barrier's hang-up says so.
  */
 struct creation {
 	struct loop_op stored;
@@ -115,13 +127,6 @@ struct creation {
 	uint64_t id;
 	struct cache *cache;
 };
-
-static void created(struct conn *conn, uint64_t id, struct cache *cache)
-{
-	event_created(cache, conn_peer(conn)->pid);
-	if (control_grant(conn, id, cache, true, cache->index->create_nonce))
-		control_drop(cache);
-}
 
 /* The answer goes there; nobody else's does. */
 static void creation_connect(struct creation *creation, struct conn *conn,
@@ -134,79 +139,136 @@ static void creation_connect(struct creation *creation, struct conn *conn,
 	*conn_data(conn) = creation;
 }
 
+/* The end of it. @error: the service manager does not keep the cache. */
+static void creation_over(struct creation *creation, int error)
+{
+	struct cache *cache = creation->cache;
+	struct conn *conn = creation->conn;
+	uint64_t id = creation->id;
+
+	free(creation);
+	cache->pending = false;
+	cache->creation = NULL;
+	if (conn)
+		*conn_data(conn) = NULL;
+	if (conn && error)
+		control_refuse(
+			conn, id, error,
+			"cache %s: the service manager does not keep it: %s",
+			cache->name, strerror(-error));
+	if (conn && !error) {
+		event_created(cache, conn_peer(conn)->pid);
+		error = control_grant(conn, id, cache, true,
+				      cache->index->create_nonce);
+	}
+	if (!conn || error)
+		control_drop(cache);
+}
+
 static void on_stored(struct loop_op *op, int res, unsigned int flags)
 {
 	struct creation *creation = loop_entry(op, struct creation, stored);
-	struct cache *cache = creation->cache;
 
 	(void)res;
 	(void)flags;
-	cache->pending = false;
-	cache->creation = NULL;
 	crash_at(CRASH_CREATE_KEPT);
-	if (creation->conn) {
-		*conn_data(creation->conn) = NULL;
-		created(creation->conn, creation->id, cache);
-	} else {
-		control_drop(cache);
-	}
 	close(creation->barrier);
-	free(creation);
+	creation_over(creation, 0);
 }
 
-/* Return: 0, and the answer follows; or a negative errno. */
-static int store(struct conn *conn, uint64_t id, struct cache *cache)
+/* Return: 0, and on_stored() follows; or a negative errno. */
+static int store(struct creation *creation)
 {
+	struct cache *cache = creation->cache;
 	const int fds[] = { cache->rows_fd, cache->index_fd };
-	struct creation *creation = calloc(1, sizeof(*creation));
 	int r;
 
-	if (!creation)
-		return -ENOMEM;
 	snprintf(cache->stored, sizeof(cache->stored), "%08llx",
 		 (unsigned long long)cache->id & 0xffffffff);
 	crash_at(CRASH_CREATE_LISTED);
 	r = service_store(cache->stored, fds, 2);
 	crash_at(CRASH_CREATE_SENT);
-	creation->barrier = r ? r : service_barrier();
-	if (creation->barrier < 0) {
-		r = creation->barrier;
-		free(creation);
+	if (r)
 		return r;
-	}
+	creation->barrier = service_barrier();
+	if (creation->barrier < 0)
+		return creation->barrier;
 	creation->stored.done = on_stored;
-	creation->cache = cache;
-	creation_connect(creation, conn, id);
-	cache->pending = true;
-	cache->creation = creation;
 	loop_poll_once(&treekvd.loop, creation->barrier, &creation->stored);
 	return 0;
 }
 
-static void create(struct conn *conn, uint64_t id,
-		   const Treekv__Create *request, const char *name)
+static void creation_made(struct creation *creation)
+{
+	struct cache *cache = creation->cache;
+	int r;
+
+	crash_at(CRASH_CREATE_MADE);
+	worker_give(control_least_loaded(), cache, &cache->give);
+	if (!creation->conn || !treekvd.kept) {
+		creation_over(creation, 0);
+		return;
+	}
+	r = store(creation);
+	if (r)
+		creation_over(creation, r);
+}
+
+static void format(struct errand *errand)
+{
+	cache_format(loop_entry(errand, struct cache, errand));
+}
+
+static void on_formatted(struct errand *errand)
+{
+	creation_made(loop_entry(errand, struct cache, errand)->creation);
+}
+
+/* Return: 0, and it is answered; or a negative errno with @why. */
+static int begin(struct conn *conn, uint64_t id, struct cache *cache, char *why,
+		 size_t size)
+{
+	struct creation *creation = calloc(1, sizeof(*creation));
+
+	if (!creation) {
+		cache_free(cache);
+		snprintf(why, size, "the daemon has no memory");
+		return -ENOMEM;
+	}
+	creation->cache = cache;
+	creation_connect(creation, conn, id);
+	cache->creation = creation;
+	cache->pending = true;
+	store_add(&treekvd.store, cache);
+	if (cache->index_size > FORMAT_AT_ONCE) {
+		errand_run(&cache->errand, format, on_formatted);
+	} else {
+		cache_format(cache);
+		creation_made(creation);
+	}
+	return 0;
+}
+
+/*
+ * Return: false when there is no room, but may be in a moment; true: it is
+ * answered, or will be. Always when this is its @last try.
+ */
+static bool create(struct conn *conn, uint64_t id,
+		   const Treekv__Create *request, const char *name, bool last)
 {
 	char why[CONTROL_REASON_SIZE] = "";
 	struct cache *cache;
 	int r;
 
-	r = make(&cache, conn_peer(conn), request, name, why, sizeof(why));
-	if (r) {
+	r = make(&cache, conn_peer(conn), request, name, last, why,
+		 sizeof(why));
+	if (r == -ENOSPC && !last)
+		return false;
+	if (!r)
+		r = begin(conn, id, cache, why, sizeof(why));
+	if (r)
 		control_refuse(conn, id, r, "cache %s: %s", name, why);
-		return;
-	}
-	if (!treekvd.kept) {
-		created(conn, id, cache);
-		return;
-	}
-	r = store(conn, id, cache);
-	if (r) {
-		control_refuse(
-			conn, id, r,
-			"cache %s: the service manager does not keep it: %s",
-			name, strerror(-r));
-		control_drop(cache);
-	}
+	return true;
 }
 
 /* There is one of that name. */
@@ -226,56 +288,134 @@ static void create_again(struct conn *conn, uint64_t id, struct cache *cache,
 }
 
 /* The nonce is in the name, so that asking again finds it. */
-static void create_anonymous(struct conn *conn, uint64_t id,
-			     const Treekv__Create *request)
+static bool attempt_anonymous(struct conn *conn, uint64_t id,
+			      const Treekv__Create *request, bool last)
 {
+	uint64_t nonce = request->nonce ? request->nonce : lease_draw();
 	struct cache *cache;
 	char name[64];
 
 	snprintf(name, sizeof(name), "anonymous-%d-%llx", conn_peer(conn)->pid,
-		 (unsigned long long)(request->nonce ? request->nonce :
-						       lease_draw()));
+		 (unsigned long long)nonce);
 	cache = control_look_up(conn, name);
-	if (cache)
-		create_again(conn, id, cache, request);
+	if (!cache)
+		return create(conn, id, request, name, last);
+	create_again(conn, id, cache, request);
+	return true;
+}
+
+static bool attempt_named(struct conn *conn, uint64_t id,
+			  const Treekv__Create *request, bool last)
+{
+	struct cache *cache = control_look_up(conn, request->name);
+
+	if (!cache && request->attach_existing &&
+	    persist_attach(conn, id, request->name, request->spec,
+			   request->nonce))
+		return true;
+	if (!cache)
+		return create(conn, id, request, request->name, last);
+	create_again(conn, id, cache, request);
+	return true;
+}
+
+/* As create(). */
+static bool attempt(struct conn *conn, uint64_t id,
+		    const Treekv__Create *request, bool last)
+{
+	if (!*request->name)
+		return attempt_anonymous(conn, id, request, last);
+	if (!store_name_check(request->name))
+		return attempt_named(conn, id, request, last);
+	control_refuse(conn, id, -EINVAL,
+		       "a cache's name is 1 to %d bytes of printable ASCII "
+		       "without blanks or '/'",
+		       SHM_NAME_MAX);
+	return true;
+}
+
+/* ---- waiting for room that others are about to leave ---- */
+
+struct waiting {
+	TAILQ_ENTRY(waiting) link;
+	struct conn *conn;
+	uint64_t id;
+	uint64_t until; /* so many caches have gone: all that were leaving */
+	size_t size;
+	uint8_t request[];
+};
+
+static TAILQ_HEAD(, waiting) waiting = TAILQ_HEAD_INITIALIZER(waiting);
+
+static int wait_for_room(struct conn *conn, uint64_t id,
+			 const Treekv__Create *request)
+{
+	size_t size = treekv__create__get_packed_size(request);
+	struct waiting *w = malloc(sizeof(*w) + size);
+
+	if (!w)
+		return -ENOMEM;
+	w->conn = conn;
+	w->id = id;
+	w->until = treekvd.store.gone + treekvd.store.leaving;
+	w->size = treekv__create__pack(request, w->request);
+	TAILQ_INSERT_TAIL(&waiting, w, link);
+	return 0;
+}
+
+/* Return: as create(). */
+static bool attempt_again(struct waiting *w)
+{
+	Treekv__Create *request =
+		treekv__create__unpack(NULL, w->size, w->request);
+	bool over = true;
+
+	if (request)
+		over = attempt(w->conn, w->id, request,
+			       treekvd.store.gone >= w->until);
 	else
-		create(conn, id, request, name);
+		control_refuse(w->conn, w->id, -ENOMEM,
+			       "the daemon has no memory");
+	if (request)
+		treekv__create__free_unpacked(request, NULL);
+	return over;
+}
+
+void creation_room(void)
+{
+	struct waiting *w = TAILQ_FIRST(&waiting), *next;
+
+	for (; w; w = next) {
+		next = TAILQ_NEXT(w, link);
+		if (!attempt_again(w))
+			continue;
+		TAILQ_REMOVE(&waiting, w, link);
+		free(w);
+	}
 }
 
 void creation_on_create(struct conn *conn, uint64_t id,
 			const Treekv__Create *request)
 {
-	struct cache *cache;
-
-	if (!*request->name) {
-		create_anonymous(conn, id, request);
-		return;
-	}
-	if (store_name_check(request->name)) {
-		control_refuse(
-			conn, id, -EINVAL,
-			"a cache's name is 1 to %d bytes of printable ASCII "
-			"without blanks or '/'",
-			SHM_NAME_MAX);
-		return;
-	}
-	cache = control_look_up(conn, request->name);
-	if (!cache && request->attach_existing &&
-	    persist_attach(conn, id, request->name, request->spec,
-			   request->nonce))
-		return;
-	if (cache)
-		create_again(conn, id, cache, request);
-	else
-		create(conn, id, request, request->name);
+	if (!attempt(conn, id, request, !treekvd.store.leaving) &&
+	    wait_for_room(conn, id, request))
+		attempt(conn, id, request, true);
 }
 
 void creation_closed(struct conn *conn)
 {
 	struct creation *creation = *conn_data(conn);
+	struct waiting *w;
 
 	if (creation)
 		creation->conn = NULL;
+	TAILQ_FOREACH(w, &waiting, link)
+	if (w->conn == conn)
+		break;
+	if (!w)
+		return;
+	TAILQ_REMOVE(&waiting, w, link);
+	free(w);
 }
 
 int control_room(struct shm_spec *spec, const uint32_t *budgets, char *why,

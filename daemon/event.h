@@ -22,7 +22,7 @@ void event_lease_broken(const struct cache *cache, pid_t holder,
 			uint32_t passes);
 void event_dropped(const struct cache *cache, pid_t pid);
 
-/* Its memory is given back. */
+/* Nobody holds it any more: its memory is being given back. */
 void event_gone(const struct cache *cache);
 void event_refused(const struct conn *conn, int error, const char *text);
 

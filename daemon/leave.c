@@ -1,9 +1,13 @@
 // SPDX-License-Identifier: BSD-2-Clause
 /*
- * A cache leaves in three steps, each of which may find the next already
+ * A cache leaves in four steps, each of which may find the next already
  * possible: its name is freed, its last lease is over, its worker has let go of
- * it.
+ * it, its memory is given back. A drop is answered after the last one, so that
+ * whoever asked for it can count on what it frees; where somebody still holds
+ * the cache, it is answered at once.
  */
+#include <stdlib.h>
+#include <sys/queue.h>
 #include <time.h>
 
 #include "daemon/control_impl.h"
@@ -15,6 +19,74 @@
 #include "daemon/takeover.h"
 #include "proto/barrier.h"
 
+#define RELEASE_AT_ONCE (UINT64_C(4) << 20) /* bytes: no errand */
+
+/* Who waits for a cache to be gone. */
+struct dropper {
+	LIST_ENTRY(dropper) link;
+	struct conn *conn; /* NULL: hung up */
+	uint64_t id;
+	const struct cache *cache;
+};
+
+static LIST_HEAD(, dropper) droppers = LIST_HEAD_INITIALIZER(droppers);
+
+void leave_closed(struct conn *conn)
+{
+	struct dropper *d;
+
+	LIST_FOREACH(d, &droppers, link)
+	if (d->conn == conn)
+		d->conn = NULL;
+}
+
+static void answer_dropper(const struct cache *cache)
+{
+	struct dropper *d;
+
+	LIST_FOREACH(d, &droppers, link)
+	if (d->cache == cache)
+		break;
+	if (!d)
+		return;
+	LIST_REMOVE(d, link);
+	if (d->conn)
+		control_done(d->conn, d->id);
+	free(d);
+}
+
+void leave_on_dropped(struct conn *conn, uint64_t id, const struct cache *cache)
+{
+	struct dropper *d = cache->leaving ? calloc(1, sizeof(*d)) : NULL;
+
+	if (!d) {
+		control_done(conn, id);
+		return;
+	}
+	d->conn = conn;
+	d->id = id;
+	d->cache = cache;
+	LIST_INSERT_HEAD(&droppers, d, link);
+}
+
+static void release(struct errand *errand)
+{
+	cache_release(loop_entry(errand, struct cache, errand));
+}
+
+static void gone(struct cache *cache)
+{
+	store_release(&treekvd.store, cache);
+	answer_dropper(cache);
+	cache_free(cache);
+	creation_room();
+}
+
+static void on_released(struct errand *errand)
+{
+	gone(loop_entry(errand, struct cache, errand));
+}
+
 static void on_taken_back(struct worker_job *job)
 {
 	struct cache *cache = job->cache;
@@ -24,15 +96,26 @@ static void on_taken_back(struct worker_job *job)
 		service_forget(cache->stored);
 	crash_at(CRASH_DROP_FORGOTTEN);
 	event_gone(cache);
-	cache_free(cache);
+	cache_unwatch(cache);
+	if (cache_bytes(cache) > RELEASE_AT_ONCE) {
+		errand_run(&cache->errand, release, on_released);
+	} else {
+		cache_release(cache);
+		gone(cache);
+	}
 }
 
 void control_leave(struct cache *cache)
 {
-	if (cache->named || cache->lease || cache->ending || cache->leaving ||
-	    cache->pending || persist_holds(cache) || takeover_holds(cache))
+	if (cache->named || cache->lease || cache->pending)
 		return;
+	if (!cache->leaving)
+		store_leave(&treekvd.store);
 	cache->leaving = true;
+	if (cache->ending || cache->given_up || persist_holds(cache) ||
+	    takeover_holds(cache))
+		return;
+	cache->given_up = true;
 	cache->take_back.done = on_taken_back;
 	worker_take_back(cache, &cache->take_back);
 }
@@ -67,6 +150,8 @@ void control_end_lease(struct lease *lease)
 	crash_at(CRASH_LEASE_ENDED);
 	if (cache->ephemeral)
 		control_drop(cache);
+	else
+		control_leave(cache);
 }
 
 void control_writer_died(struct lease *lease)

@@ -2,11 +2,13 @@
 #include <ctype.h>
 #include <dirent.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
+#include "daemon/errand.h"
 #include "daemon/log.h"
 #include "daemon/persist_disk.h"
 #include "daemon/snapshot.h"
@@ -89,15 +91,49 @@ void disk_exit(void)
 		disk_forget(entries->uid, entries->name);
 }
 
+/* A file whose name is gone already. */
+struct removal {
+	struct errand errand;
+	int fd;
+};
+
+static void close_removed(struct errand *errand)
+{
+	close(loop_entry(errand, struct removal, errand)->fd);
+}
+
+static void free_removed(struct errand *errand)
+{
+	free(loop_entry(errand, struct removal, errand));
+}
+
+/*
+ * Its bytes are given back by whoever has it open last, which takes as long as
+ * it is large: an errand.
+ */
+static int remove_file(const char *path)
+{
+	struct removal *removal = malloc(sizeof(*removal));
+	int fd = removal ? open(path, O_PATH | O_CLOEXEC | O_NOFOLLOW) : -1;
+	int r = unlink(path) ? -errno : 0;
+
+	if (fd < 0) {
+		free(removal);
+		return r;
+	}
+	removal->fd = fd;
+	errand_run(&removal->errand, close_removed, free_removed);
+	return r;
+}
+
 int disk_remove(const char *root, uid_t uid, const char *name)
 {
 	char *path;
-	int r = 0;
+	int r;
 
 	if (asprintf(&path, "%s/%u/%s.tkv", root, uid, name) < 0)
 		return -ENOMEM;
-	if (unlink(path))
-		r = -errno;
+	r = remove_file(path);
 	if (!r || r == -ENOENT)
 		disk_forget(uid, name);
 	free(path);

@@ -33,6 +33,8 @@ static const char *state_of(const struct cache *cache)
 		return "dropped";
 	if (persist_is_loading(cache))
 		return "restoring";
+	if (cache->creation)
+		return "creating";
 	return cache->lease ? "writing" : "idle";
 }
 

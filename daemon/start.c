@@ -7,6 +7,7 @@
 
 #include "daemon/control_impl.h"
 #include "daemon/duty.h"
+#include "daemon/errand.h"
 #include "daemon/lease.h"
 #include "daemon/log.h"
 #include "daemon/persist.h"
@@ -20,10 +21,11 @@ struct control treekvd;
 
 static int start_workers(uint32_t n, const char **why)
 {
-	int r = 0;
+	int r = errand_start(&treekvd.loop, why);
 
 	for (uint32_t i = 0; !r && i < n; i++) {
-		r = worker_new(&treekvd.worker[i], &treekvd.loop, why);
+		r = worker_new(&treekvd.worker[i], &treekvd.loop,
+			       "treekvd-worker", why);
 		if (!r)
 			treekvd.workers++;
 	}
@@ -34,6 +36,7 @@ static void stop_workers(void)
 {
 	while (treekvd.workers)
 		worker_free(treekvd.worker[--treekvd.workers]);
+	errand_stop();
 }
 
 /* ---- what a predecessor left ---- */
@@ -153,6 +156,7 @@ void control_stop(void)
 	persist_stop();
 	if (!treekvd.kept)
 		end_all();
+	errand_settle();
 	stop_workers();
 	if (treekvd.kept)
 		let_go();

@@ -58,14 +58,25 @@ void store_unname(struct store *store, struct cache *cache)
 	store->dropped++;
 }
 
+void store_leave(struct store *store)
+{
+	store->leaving++;
+}
+
 void store_remove(struct store *store, struct cache *cache)
 {
 	store_unname(store, cache);
 	*(cache->prev ? &cache->prev->next : &store->first) = cache->next;
 	*(cache->next ? &cache->next->prev : &store->last) = cache->prev;
-	store->used -= cache_bytes(cache);
 	store->caches--;
 	store->dropped--;
+}
+
+void store_release(struct store *store, const struct cache *cache)
+{
+	store->used -= cache_bytes(cache);
+	store->leaving--;
+	store->gone++;
 }
 
 int store_name_check(const char *name)

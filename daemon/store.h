@@ -21,6 +21,8 @@ struct store {
 	uint64_t used; /* charged, the dropped but still held included */
 	uint32_t caches;
 	uint32_t dropped; /* of these, no longer found by name */
+	uint32_t leaving; /* held by nobody any more, but charged */
+	uint64_t gone; /* that have left */
 };
 
 void store_init(struct store *store, uint64_t pool);
@@ -32,11 +34,13 @@ struct cache *store_find(const struct store *store, uid_t uid,
 /* Takes a cache in and charges it; its name must be free. */
 void store_add(struct store *store, struct cache *cache);
 
-/* Frees the name; the cache stays charged until store_remove(). */
+/* Frees the name; the cache stays charged until store_release(). */
 void store_unname(struct store *store, struct cache *cache);
 
-/* Lets it go and gives its bytes back to the pool. */
+/* A cache is on its way out: is forgotten; gives its bytes back to the pool. */
+void store_leave(struct store *store);
 void store_remove(struct store *store, struct cache *cache);
+void store_release(struct store *store, const struct cache *cache);
 
 /**
  * store_name_check - may a cache be called this?

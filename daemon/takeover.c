@@ -41,6 +41,7 @@ struct takeover {
 	char stored[SERVICE_NAME_MAX + 1];
 	struct loop_op kept; /* the barrier */
 	int barrier;
+	struct errand errand; /* gives the rows back that are not the cache's */
 
 	/* The worker's. */
 	uint64_t copied; /* bytes of the first pass */
@@ -235,16 +236,24 @@ out:
 	free(ghost);
 }
 
+static void release_rows(struct errand *errand)
+{
+	cache_rows_release(&loop_entry(errand, struct takeover, errand)->copy);
+}
+
+static void on_released(struct errand *errand)
+{
+	free(loop_entry(errand, struct takeover, errand));
+}
+
 static void takeover_free(struct takeover *t)
 {
-	struct cache *cache = t->cache;
-
 	LIST_REMOVE(t, link);
-	cache_rows_free(&t->copy, cache);
 	if (t->barrier >= 0)
 		close(t->barrier);
-	free(t);
-	control_leave(cache);
+	cache_rows_unwatch(&t->copy);
+	control_leave(t->cache);
+	errand_run(&t->errand, release_rows, on_released);
 }
 
 static void fail(struct takeover *t, int error, const char *what)

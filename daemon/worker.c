@@ -47,6 +47,7 @@ struct worker {
 	struct loop loop; /* first: idle() gets it back from this */
 	struct loop *control;
 	pthread_t thread;
+	const char *name;
 	sem_t started;
 	int error;
 	const char *why;
@@ -466,6 +467,19 @@ void worker_unwatch(struct lease *lease, struct worker_job *job)
 	job_send(job, lease->cache->worker, run_unwatch);
 }
 
+static void run_work(struct worker_job *job)
+{
+	job->work(job);
+	job_over(job);
+}
+
+void worker_do(struct worker *worker, struct worker_job *job,
+	       void (*work)(struct worker_job *job))
+{
+	job->work = work;
+	job_send(job, worker, run_work);
+}
+
 /* That it is run at all is the answer. */
 static void run_probe(struct worker_job *job)
 {
@@ -492,7 +506,7 @@ static void *worker_main(void *arg)
 {
 	struct worker *w = arg;
 
-	pthread_setname_np(pthread_self(), "treekvd-worker");
+	pthread_setname_np(pthread_self(), w->name);
 	w->error = loop_init(&w->loop, WORKER_RING, &w->why);
 	w->loop.idle = worker_idle;
 	sem_post(&w->started);
@@ -503,7 +517,8 @@ static void *worker_main(void *arg)
 	return NULL;
 }
 
-int worker_new(struct worker **ret, struct loop *control, const char **why)
+int worker_new(struct worker **ret, struct loop *control, const char *name,
+	       const char **why)
 {
 	struct worker *w = calloc(1, sizeof(*w));
 	int r;
@@ -512,6 +527,7 @@ int worker_new(struct worker **ret, struct loop *control, const char **why)
 	if (!w)
 		return -ENOMEM;
 	w->control = control;
+	w->name = name;
 	w->stop.done = on_stop;
 	sem_init(&w->started, 0, 0);
 	r = -pthread_create(&w->thread, NULL, worker_main, w);

@@ -27,6 +27,7 @@ struct worker_job {
 	struct cache *cache;
 	struct lease *lease;
 	void (*run)(struct worker_job *job); /* the worker's */
+	void (*work)(struct worker_job *job); /* what worker_do() was given */
 	void (*done)(struct worker_job *job);
 };
 
@@ -60,9 +61,11 @@ struct worker_counters {
 /**
  * worker_new - start a worker
  * @control: the caller's loop
+ * @name: of its thread, 15 bytes at most; stays
  * @why: on failure set to what went wrong
  */
-int worker_new(struct worker **ret, struct loop *control, const char **why);
+int worker_new(struct worker **ret, struct loop *control, const char *name,
+	       const char **why);
 
 /* Every cache must have been forgotten. Takes NULL, returns it. */
 struct worker *worker_free(struct worker *worker);
@@ -84,6 +87,10 @@ void worker_watch(struct lease *lease, struct worker_job *job);
 
 /* The worker stops listening; job->done follows. */
 void worker_unwatch(struct lease *lease, struct worker_job *job);
+
+/* Runs @work in one go on the worker's thread; job->done follows. */
+void worker_do(struct worker *worker, struct worker_job *job,
+	       void (*work)(struct worker_job *job));
 
 /* job->done follows as soon as the worker's loop has come round. */
 void worker_probe(struct worker *worker, struct worker_job *job);

@@ -153,6 +153,7 @@ static struct bed *bed_new(const struct treekv_spec *spec, const char *name)
 
 	bed->spec = *spec;
 	bed->cache = cache_make(spec, name);
+	cache_format(bed->cache);
 	attach(bed);
 	return bed;
 }
