@@ -30,15 +30,15 @@ def greeted():
 
 def create(name, nonce, existing=False, ephemeral=False):
     return request(3, text(1, name) + text(2, spec()) + number(3, existing) +
-                   number(4, ephemeral) + number(20, nonce))
+                   number(4, ephemeral) + number(24, nonce))
 
 
 def attach(name, nonce):
-    return request(4, text(1, name) + number(20, nonce))
+    return request(4, text(1, name) + number(24, nonce))
 
 
 def detach(lease=0, nonce=0):
-    return request(5, number(1, lease) + number(20, nonce))
+    return request(5, number(1, lease) + number(24, nonce))
 
 
 def ask(sent):

@@ -51,7 +51,7 @@ def greeted():
 
 
 def create(name, nonce):
-    return request(3, text(1, name) + text(2, spec()) + number(20, nonce))
+    return request(3, text(1, name) + text(2, spec()) + number(24, nonce))
 
 
 def is_sound(reply):
