@@ -147,15 +147,23 @@ static uint64_t magic_of(int fd)
 	return magic;
 }
 
-/* The rows that an index names, by inode; NULL when they are not there. */
+/*
+ * The rows that an index names, by inode; NULL when they are not there. Inodes
+ * of huge pages are counted apart. What they hold may be a lie and tells
+ * nothing, but that they are no index.
+ */
 static struct candidate *rows_for(struct candidate *all, size_t n,
+				  const struct candidate *at,
 				  const struct shm_index *index)
 {
 	uint64_t inode = newest(index)->rows_inode;
+	bool same_kind = !(index->flags & SHM_CACHE_HUGE) ==
+			 !(index->flags & SHM_CACHE_INDEX_HUGE);
 
 	for (size_t i = 0; i < n; i++)
-		if (all[i].from && all[i].magic == SHM_ROWS_MAGIC &&
+		if (all[i].from && all[i].magic != SHM_INDEX_MAGIC &&
 		    all[i].st.st_ino == inode &&
+		    (all[i].st.st_dev == at->st.st_dev) == same_kind &&
 		    (uint64_t)all[i].st.st_size == index->rows_size)
 			return &all[i];
 	return NULL;
@@ -222,7 +230,7 @@ static void adopt_one(struct candidate *all, size_t n, struct candidate *at,
 		take(at); /* stays open, and in the store */
 		return;
 	}
-	rows = rows_for(all, n, index);
+	rows = rows_for(all, n, at, index);
 	/* While a lease is broken there are two pairs: the index says which. */
 	if (!rows || strcmp(rows->from->name, at->from->name)) {
 		munmap(index, (size_t)at->st.st_size);

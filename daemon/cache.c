@@ -205,20 +205,6 @@ out:
 	return r;
 }
 
-/* Copied, then compared: the writer may be at it this moment. */
-static int check_rows(const struct cache *cache, const char **why)
-{
-	struct shm_rows rows;
-
-	memcpy(&rows, cache->rows, sizeof(rows));
-	*why = "its rows do not belong to its index";
-	if (rows.magic != SHM_ROWS_MAGIC || rows.version != SHM_VERSION ||
-	    rows.header_size != sizeof(rows) || rows.cache_id != cache->id ||
-	    rows.rows_size != cache->rows_size)
-		return -EBADMSG;
-	return 0;
-}
-
 static void adopt_fields(struct cache *cache, struct shm_index *index,
 			 const char *stored)
 {
@@ -262,8 +248,6 @@ int cache_inherit(struct cache **ret, struct shm_index *index, int index_fd,
 	cache->index_ro_fd = segment_reopen(index_fd);
 	r = cache->index_ro_fd < 0 ? cache->index_ro_fd : rows_map(cache);
 	*why = "its rows cannot be mapped";
-	if (!r)
-		r = check_rows(cache, why);
 	if (r) {
 		cache->rows_fd = -1; /* the caller's still, as the index */
 		cache->index_fd = -1;

@@ -95,7 +95,7 @@ void cache_format(struct cache *cache);
  * @why: on failure set to the reason
  *
  * Raises its epoch. A writer whose words are lies leaves it quarantined.
- * Return: 0; -EBADMSG rows are not what the index says; a negative errno.
+ * Return: 0 or a negative errno.
  */
 int cache_inherit(struct cache **ret, struct shm_index *index, int index_fd,
 		  int rows_fd, const char *stored, const char **why);

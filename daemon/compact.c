@@ -68,6 +68,8 @@ const char *compact_fault_text(enum compact_fault fault)
 		return "its writer has seen a generation that is not";
 	case COMPACT_FAULT_HOLE:
 		return "its writer punched holes into its rows";
+	case COMPACT_FAULT_ROWS:
+		return "its writer overwrote what its rows are known by";
 	}
 	return "unknown";
 }
@@ -217,6 +219,17 @@ static uint64_t load_commit(struct compaction *c)
 	return commit;
 }
 
+/* Each is loaded once: he may be at it this moment. */
+static bool are_constant(const struct shm_index *index,
+			 const struct shm_rows *rows)
+{
+	return shm_load_relaxed(&rows->magic) == SHM_ROWS_MAGIC &&
+	       shm_load32_relaxed(&rows->version) == SHM_VERSION &&
+	       shm_load32_relaxed(&rows->header_size) == sizeof(*rows) &&
+	       shm_load_relaxed(&rows->cache_id) == index->cache_id &&
+	       shm_load_relaxed(&rows->rows_size) == index->rows_size;
+}
+
 enum compact_fault compact_check(const struct shm_index *index,
 				 const struct shm_rows *rows)
 {
@@ -226,6 +239,8 @@ enum compact_fault compact_check(const struct shm_index *index,
 		.generation = shm_load_acquire(&index->generation),
 	};
 
+	if (!are_constant(index, rows))
+		return COMPACT_FAULT_ROWS;
 	if (shm_load_acquire(&rows->seen) > c.generation)
 		c.fault = COMPACT_FAULT_SEEN;
 	load_commit(&c);

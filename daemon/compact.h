@@ -21,6 +21,7 @@ enum compact_fault {
 	COMPACT_FAULT_HEAD, /* head is behind the tail */
 	COMPACT_FAULT_SEEN, /* a generation that was never published */
 	COMPACT_FAULT_HOLE, /* pages of rows were punched out */
+	COMPACT_FAULT_ROWS, /* the constants of rows are not what they were */
 };
 
 const char *compact_fault_text(enum compact_fault fault);
@@ -63,7 +64,10 @@ void compact_format_header(struct shm_index *index, struct shm_rows *rows,
 			   const struct layout *layout, uint64_t rows_inode);
 void compact_format_orders(struct shm_index *index);
 
-/* Are the writer's words within the bounds of the newest order? */
+/*
+ * Are the constants of the daemon's rows still there, and the writer's words
+ * within the bounds of the newest order?
+ */
 enum compact_fault compact_check(const struct shm_index *index,
 				 const struct shm_rows *rows);
 

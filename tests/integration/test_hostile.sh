@@ -9,6 +9,8 @@
 # shellcheck source=tests/integration/lib.sh
 . "$(dirname "$0")/lib.sh"
 
+need python3 "hostile writers"
+
 # lie NAME REASON: is found out; the next writer is told why
 lie()
 {
@@ -57,4 +59,17 @@ else
 fi
 stop_daemon
 check "the daemon stops cleanly" [ "$status" -eq 0 ]
+
+# What was found out stays found out, whatever of the rows is left.
+start_daemon --keeper --workers 1 --snapshot-on-stop no
+for lie in commit-beyond garbage hole; do
+	"$helpers/kvhostile" $lie >"$dir/out" 2>"$dir/err"
+	kill -KILL "$("$treekvctl" status --json | python3 -c \
+		'import json, sys; print(json.load(sys.stdin)["pid"])')"
+	wait_for "$treekvctl" status
+	"$treekvctl" list >"$dir/out"
+	says "the next daemon has it in quarantine: $lie" "$dir/out" \
+		quarantined
+	check "and it can be dropped" "$treekvctl" drop hostile
+done
 exit $failed
