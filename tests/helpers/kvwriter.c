@@ -13,6 +13,11 @@
  * prints "holding TAIL" when its steps are done and goes on at the end of its
  * standard input. With --pause it prints "paused TAIL" before its first step
  * and, once, when a step has timed out, and goes on at the next input byte.
+ *
+ * With --punch it lies half-way: it gives pages of its rows back to the kernel,
+ * here or there, and prints "hole FROM:SIZE". Whoever attaches later with --hole
+ * FROM:SIZE, and it itself, judge what is not in that hole. Among the words at
+ * the head of the rows it makes a cache that nobody can go on with.
  */
 #include <errno.h>
 #include <inttypes.h>
@@ -20,6 +25,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <unistd.h>
 
 #include "client/local.h"
@@ -30,6 +36,8 @@
 #define STATUS_WRONG   1
 #define STATUS_USAGE   2
 #define STATUS_REFUSED 3
+#define HUGE_PAGE      (UINT64_C(2) << 20)
+#define LIAR_MS	       2000 /* his stall may never end */
 
 struct options {
 	struct treekv_spec spec;
@@ -50,6 +58,8 @@ struct options {
 	bool progress;
 	bool hold;
 	bool pause;
+	bool punch;
+	uint64_t hole_at, hole_size;
 };
 
 static const struct {
@@ -67,6 +77,7 @@ static const struct {
 	{ "--progress", offsetof(struct options, progress) },
 	{ "--hold", offsetof(struct options, hold) },
 	{ "--pause", offsetof(struct options, pause) },
+	{ "--punch", offsetof(struct options, punch) },
 };
 
 static bool take_flag(struct options *o, const char *name)
@@ -87,6 +98,9 @@ static bool take_value(struct options *o, const char *name, const char *value)
 		o->steps = strtoull(value, NULL, 0);
 	else if (!strcmp(name, "--seed"))
 		o->seed = strtoull(value, NULL, 0);
+	else if (!strcmp(name, "--hole"))
+		sscanf(value, "%" SCNu64 ":%" SCNu64, &o->hole_at,
+		       &o->hole_size);
 	else if (!strcmp(name, "--per-step-max"))
 		o->per_step = (uint32_t)strtoul(value, NULL, 0);
 	else if (!strcmp(name, "--verify-every"))
@@ -148,15 +162,42 @@ static void pause_for_input(const struct selfcheck *s)
 		perror("kvwriter: stdin");
 }
 
+/* A page, a few, or in one of four cases all. */
+static void punch(struct selfcheck *s)
+{
+	struct treekv_counters c;
+	uint64_t size = s->cache->rows_size, page, pages, first = 0, n;
+
+	treekv_counters(s->cache, &c);
+	page = c.huge ? HUGE_PAGE : 4096;
+	n = pages = size / page;
+	if (selfcheck_below(s, 4)) {
+		first = selfcheck_below(s, (uint32_t)pages);
+		n = 1 + selfcheck_below(s, 4);
+		n = n < pages - first ? n : pages - first;
+	}
+	s->hole_at = first * page;
+	s->hole_size = n * page;
+	printf("hole %" PRIu64 ":%" PRIu64 "\n", s->hole_at, s->hole_size);
+	if (madvise((char *)s->cache->rows + s->hole_at, s->hole_size,
+		    MADV_REMOVE))
+		perror("kvwriter: madvise");
+	s->timeout_ms = s->timeout_ms < LIAR_MS ? s->timeout_ms : LIAR_MS;
+	selfcheck_verify(s);
+}
+
 static int run_steps(struct selfcheck *s, const struct options *o)
 {
 	uint64_t end = treekv_tail(s->cache) + o->steps;
+	uint64_t lie = o->punch ? end - o->steps / 2 : UINT64_MAX;
 	bool patient = o->pause;
 	int r;
 
 	if (patient)
 		pause_for_input(s);
 	while (treekv_tail(s->cache) < end && !s->wrong) {
+		if (treekv_tail(s->cache) >= lie && !s->hole_size)
+			punch(s);
 		r = selfcheck_step(s, end);
 		if (r == -ETIMEDOUT && patient) {
 			refused("step");
@@ -194,9 +235,9 @@ static int report(const struct selfcheck *s)
 	}
 	printf("tail %" PRIu64 " held %" PRIu64 " rows %" PRIu64
 	       " stalls %" PRIu64 " compactions %" PRIu64 " reconnects %" PRIu64
-	       " huge %d attach_us %" PRIu64 "\n",
+	       " huge %d attach_us %" PRIu64 " holed %" PRIu64 "\n",
 	       c.tail, c.held, s->rows, c.stalls, c.compactions, c.reconnects,
-	       c.huge, c.attach_ns / 1000);
+	       c.huge, c.attach_ns / 1000, s->holed);
 	return 0;
 }
 
@@ -241,6 +282,8 @@ int main(int argc, char **argv)
 	s.timeout_ms = o.timeout_ms;
 	s.lockstep = o.lockstep;
 	s.whole = o.whole;
+	s.hole_at = o.hole_at;
+	s.hole_size = o.hole_size;
 	selfcheck_init(&s, &o.spec);
 	status = run(&s, &o);
 	treekv_detach(s.cache);

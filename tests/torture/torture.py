@@ -4,15 +4,23 @@
 
 Self-checking writers (tests/helpers/kvwriter.c) fill a few caches of a daemon
 under a keeper. Meanwhile, by a fixed seed (SEED=N in the environment), writers
-and the daemon are killed, leases broken, caches snapshotted, dropped, attached
-to again, the service stopped and restored from disk, and a hostile client lies
-in its own cache. Every row that a writer sees is checked, and no cache may ever
-be behind what a writer has said is committed. Exit status 1 when one was.
+and the daemon are killed, leases broken, caches snapshotted, dropped, restored,
+attached to again, the service stopped and started with other options, and a
+hostile client lies in its own cache. Every row that a writer sees is checked,
+and no cache may ever be behind what a writer has said is committed.
+
+Some writers punch holes into the rows of their own cache. Whoever attaches to
+it afterwards is told where: all that is not in the hole must still be right, or
+the cache be quarantined, until it is dropped; and no other cache may be either.
+
+Exit status 1 when anything was not as it ought to be.
 """
+import calendar
 import json
 import os
 import random
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -25,10 +33,14 @@ CACHES = 6
 SHAPES = [[], ["--policy", "h2o", "--slack", "64"], ["--layers", "5"],
           ["--policy", "tova", "--lockstep"], ["--policy", "streaming"],
           ["--budget", "300", "--per-step-max", "8", "--slack", "32"]]
-HARMLESS = re.compile(
-    "closed the connection|being written by process|lease of cache|"
-    "cannot connect|has not made room|is being created|is being broken|"
-    "out of turn|ask again|Connection re|hangs|timed out|stopping|restor")
+# What a writer may be refused with, and what it is counted as.
+REFUSALS = {
+    "leases lost": re.compile("the lease of cache \\S+ (was broken|is lost)"),
+    "breaks met": re.compile("lease of cache \\S+ is being broken; try again"),
+    "creations met": re.compile("cache \\S+ is being created"),
+}
+# Of a cache with a hole in it.
+SPOILT = re.compile("is quarantined|has not made room|left a tail that no order")
 
 
 class Cache:
@@ -38,6 +50,9 @@ class Cache:
         self.name = f"t{number}"
         self.shape = SHAPES[number % len(SHAPES)]
         self.floor = 0      # tokens that a writer has said are committed
+        self.saved = None   # of these, the ones that are on disk, too
+        self.hole = None    # that was punched into it, "" until it is known
+        self.spoilt = []    # from when to when, in seconds since 1970
         self.fresh = False  # the next writer must come behind the floor
         self.deaf = False   # its writer's lease is being broken
         self.writer = None
@@ -68,10 +83,14 @@ class Torture:
     # ---- the service ----
 
     def start(self):
+        options = ["--workers", str(self.random.randint(1, 3)),
+                   "--huge-pages", self.random.choice(["never", "prefer"]),
+                   "--snapshot-every", self.random.choice(["0", "1"]),
+                   "--restore", self.random.choice(["lazy", "eager"])]
         self.keeper = subprocess.Popen(
             [self.program("treekvd"), "--keeper", "--socket",
              os.environ["TREEKV_SOCKET"], "--state-dir",
-             os.path.join(self.directory, "state"), "--workers", "2"],
+             os.path.join(self.directory, "state"), *options],
             stderr=open(os.path.join(self.directory, "log"), "a"))
         self.wait_until_up()
 
@@ -96,27 +115,42 @@ class Torture:
 
     # ---- writers ----
 
-    def write(self, cache):
+    def write(self, cache, *options):
         steps = self.random.choice([10, 300, 5000, 100000])
         cache.fresh = True
         cache.deaf = False
+        if cache.hole:
+            options = ("--hole", cache.hole, "--timeout", "2000")
         cache.writer = subprocess.Popen(
             [os.path.join(self.helpers, "kvwriter"), "--cache", cache.name,
-             "--steps", str(steps), "--progress", *cache.shape],
+             "--steps", str(steps), "--progress", *cache.shape, *options],
             stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
         cache.reader = threading.Thread(target=self.follow, args=(cache,))
         cache.reader.start()
-        self.totals["writers"] += 1
+        self.totals["attaches"] += 1
+
+    def punch(self):
+        whole = [c for c in self.caches if not c.writer and c.hole is None]
+        if not whole:
+            return
+        cache = self.random.choice(whole)
+        cache.hole = ""
+        cache.spoilt.append([time.time(), None])
+        # That much is right before, and judged by the hole afterwards.
+        self.write(cache, "--punch")
 
     def follow(self, cache):
         """Takes the floor up with each commit that the writer tells of."""
         for line in cache.writer.stdout:
             word, *rest = line.split()
-            if word == "committed":
+            if word == "hole":
+                cache.hole = rest[0]
+                self.totals["holes punched"] += 1
+            elif word == "committed":
                 tail = int(rest[0])
                 if cache.deaf:
                     continue
-                if cache.fresh and tail < cache.floor:
+                if cache.fresh and tail < cache.floor and not cache.hole:
                     self.fault(f"{cache.name}: {tail} tokens, but "
                                f"{cache.floor} were committed")
                 cache.fresh = False
@@ -124,21 +158,33 @@ class Torture:
                 self.totals["commits"] += 1
             elif word == "tail" and not cache.deaf:
                 self.totals["rows checked"] += int(rest[4])
+                self.totals["rows in holes"] += int(rest[-1])
                 if int(rest[0]) < cache.floor:
                     self.fault(f"{cache.name}: ends at {rest[0]} tokens, but "
                                f"{cache.floor} were committed")
+
+    def refused(self, cache, errors):
+        if cache.hole and SPOILT.search(errors):
+            self.totals["spoilt caches refused"] += 1
+            return
+        for name, text in REFUSALS.items():
+            if text.search(errors):
+                self.totals[name] += 1
+                return
+        self.fault(f"{cache.name}: {errors.strip()}")
 
     def join(self, cache):
         code = cache.writer.wait()
         cache.reader.join()
         errors = cache.writer.stderr.read()
         cache.writer = None
+        if cache.hole == "":  # he did not come to it
+            cache.hole = None
+            cache.spoilt[-1][1] = time.time()
         if code == 1:
             self.fault(f"{cache.name}: {errors.strip()}")
         elif code == 3:
-            self.totals["refusals"] += 1
-            if not HARMLESS.search(errors):
-                self.fault(f"{cache.name}: {errors.strip()}")
+            self.refused(cache, errors)
         elif code not in (0, -signal.SIGKILL):
             self.fault(f"{cache.name}: the writer ended with {code}: {errors}")
 
@@ -176,23 +222,58 @@ class Torture:
                 cache.writer.send_signal(signal.SIGCONT)
 
     def snapshot(self):
-        done, _ = self.ctl("snapshot", self.random.choice(self.caches).name)
-        self.totals["snapshots"] += done
+        cache = self.random.choice(self.caches)
+        floor = cache.floor
+        done, _ = self.ctl("snapshot", cache.name)
+        if done:
+            cache.saved = floor
+            self.totals["snapshots"] += 1
+
+    def listed(self):
+        """The caches that are there, whatever daemon has to say so."""
+        while True:
+            out = subprocess.run([self.program("treekvctl"), "list", "--json"],
+                                 capture_output=True, text=True)
+            if out.returncode == 0:
+                return {c["name"] for c in json.loads(out.stdout)}
+            self.wait_until_up()
+
+    def dropped(self, cache):
+        cache.floor = 0
+        cache.saved = None
+        if cache.hole is not None:
+            cache.hole = None
+            cache.spoilt[-1][1] = time.time()
 
     def drop(self):
         idle = [c for c in self.caches if not c.writer]
+        # one with a hole in it is of little use any more
+        idle = [c for c in idle if c.hole is not None] or idle
         if not idle:
             return
         cache = self.random.choice(idle)
-        done, _ = self.ctl("drop", cache.name)
+        done, why = self.ctl("drop", cache.name)
         if done:
-            cache.floor = 0
             self.totals["drops"] += 1
-        elif self.status() is not None:
-            # cut short by a death: whether it was done, nobody said
-            listed, _ = self.ctl("inspect", cache.name)
-            if not listed:
-                cache.floor = 0
+            self.dropped(cache)
+        elif cache.name not in self.listed():
+            self.dropped(cache)  # there was none, or it was done, unsaid
+        else:
+            cache.saved = None  # its file may be gone
+
+    def restore(self):
+        """From memory to disk and back, by request or by attaching."""
+        idle = [c for c in self.caches if not c.writer and c.saved is not None]
+        if not idle:
+            return
+        cache = self.random.choice(idle)
+        done, _ = self.ctl("drop", cache.name, "--keep-snapshot")
+        cache.floor = min(cache.floor, cache.saved)
+        if done and self.random.random() < 0.5:
+            done, why = self.ctl("restore", cache.name)
+            self.totals["restores"] += done
+        if cache.name not in self.listed():
+            self.fault(f"{cache.name}: neither in memory nor on disk")
 
     def restart(self):
         """Stopped in good order, the writers too: caches come from disk."""
@@ -202,6 +283,8 @@ class Torture:
         self.wait_until_up()
         self.keeper.terminate()
         self.keeper.wait()
+        for cache in self.caches:
+            cache.saved = cache.floor or None
         self.start()
         self.totals["stops and restores"] += 1
 
@@ -221,7 +304,8 @@ class Torture:
             return
         what, weight = zip((self.kill_writer, 30), (self.kill_daemon, 6),
                            (self.break_lease, 10), (self.snapshot, 12),
-                           (self.drop, 4), (self.restart, 1), (self.lie, 3))
+                           (self.drop, 4), (self.restore, 4), (self.punch, 4),
+                           (self.restart, 1), (self.lie, 3))
         self.random.choices(what, weight)[0]()
         time.sleep(self.random.random() * 0.05)
 
@@ -239,11 +323,37 @@ class Torture:
             cache.writer.kill()
             self.join(cache)
         for cache in self.caches:
+            if cache.hole is not None:
+                self.ctl("drop", cache.name)
+                self.dropped(cache)
             self.write(cache)
             cache.writer.wait()
             self.join(cache)
         self.keeper.terminate()
         self.keeper.wait()
+
+
+    # ---- what the daemons said of it ----
+
+    def was_spoilt(self, name, at):
+        """Was there a hole in that cache? Known late: its daemon's clock."""
+        return any(begin - 1 <= at <= (end or at) + 1
+                   for c in self.caches if c.name == name
+                   for begin, end in c.spoilt)
+
+    def check_log(self):
+        with open(os.path.join(self.directory, "log")) as log:
+            for line in log:
+                if not re.search('event="cache (damaged|quarantined)"', line):
+                    continue
+                name = re.search(r"name=(\S+)", line)
+                at = calendar.timegm(time.strptime(line[:19],
+                                                   "%Y-%m-%dT%H:%M:%S"))
+                if not name or (name[1] != "hostile" and
+                                not self.was_spoilt(name[1], at)):
+                    self.fault(line.strip())
+                elif name[1] != "hostile":
+                    self.totals["spoilt caches quarantined"] += 1
 
 
 def main():
@@ -259,13 +369,9 @@ def main():
                 torture.keeper.terminate()
             for cache in torture.writing():
                 cache.writer.kill()
-        with open(os.path.join(directory, "log")) as log:
-            for line in log:
-                if re.search('event="cache (damaged|quarantined)"', line) and \
-                        "name=hostile" not in line:
-                    torture.fault(line.strip())
+        torture.check_log()
         if torture.faults and (keep := os.environ.get("KEEP_LOG")):
-            os.replace(os.path.join(directory, "log"), keep)
+            shutil.copy(os.path.join(directory, "log"), keep)
     for name, value in torture.totals.items():
         print(f"{name}: {value}")
     print(f"seed {seed}, {time.monotonic() - torture.begun:.0f} s: "
