@@ -3,8 +3,10 @@
  * One poll loop over the notification socket and a signalfd. Kept descriptors
  * live at KEPT_FDS and above, so that a child can lay them at 3, 4, ... without
  * treading on any. A daemon that ends by itself with status 0, or that we were
- * told to stop, ends us; any other end starts its successor after a pause that
- * grows while successors fail at once.
+ * told to stop, ends us; any other end starts its successor: almost at once
+ * where it has served, else after a pause that grows while successors fail. Once
+ * one has served we never give up, for that would lose the caches: also a
+ * configuration that makes no sense may be mended.
  *
  * Only messages of the daemon's own pid count: SCM_CREDENTIALS tells.
  */
@@ -35,7 +37,6 @@
 #define MESSAGE_FDS 4
 #define PAUSE_MIN   50 /* ms */
 #define PAUSE_MAX   2000
-#define GOOD_RUN    5 /* seconds: a daemon that lasted this long was well */
 
 struct kept {
 	int fd;
@@ -51,7 +52,8 @@ static struct {
 	int signals;
 	sigset_t old_mask;
 	pid_t child;
-	struct timespec started;
+	bool ready; /* it has said so */
+	bool served; /* it, or a predecessor */
 	int pause_ms;
 	bool stopping;
 	char **argv;
@@ -118,6 +120,9 @@ static void understand(const char *text, const int *fds, unsigned int n)
 	variable(value, sizeof(value), text, "FDSTOREREMOVE");
 	if (*value)
 		forget(name);
+	variable(value, sizeof(value), text, "READY");
+	if (*value)
+		keeper.ready = keeper.served = true;
 }
 
 static unsigned int take_control(struct msghdr *message, int *fds, pid_t *from)
@@ -256,19 +261,17 @@ static int start_child(void)
 	if (!pid)
 		child_main();
 	keeper.child = pid;
-	clock_gettime(CLOCK_MONOTONIC, &keeper.started);
+	keeper.ready = false;
 	return 0;
 }
 
 static void pause_before_next(void)
 {
-	struct timespec now, pause;
+	struct timespec pause = {
+		.tv_sec = keeper.pause_ms / 1000,
+		.tv_nsec = keeper.pause_ms % 1000 * 1000000L,
+	};
 
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	if (now.tv_sec - keeper.started.tv_sec >= GOOD_RUN)
-		keeper.pause_ms = PAUSE_MIN;
-	pause.tv_sec = keeper.pause_ms / 1000;
-	pause.tv_nsec = keeper.pause_ms % 1000 * 1000000L;
 	nanosleep(&pause, NULL);
 	keeper.pause_ms *= 2;
 	if (keeper.pause_ms > PAUSE_MAX)
@@ -282,11 +285,15 @@ static int child_ended(int status)
 		;
 	if (keeper.stopping || (WIFEXITED(status) && !WEXITSTATUS(status)))
 		return WIFEXITED(status) ? WEXITSTATUS(status) : EXIT_FAILURE;
-	if (WIFEXITED(status) && WEXITSTATUS(status) == 2)
+	if (WIFEXITED(status) && WEXITSTATUS(status) == 2 && !keeper.served)
 		return 2; /* its command line makes no sense */
-	log_warning("the daemon died", "pid=%d signal=%d status=%d kept=%u",
+	if (keeper.ready)
+		keeper.pause_ms = PAUSE_MIN;
+	log_warning("the daemon died",
+		    "pid=%d signal=%d status=%d kept=%u pause_ms=%d",
 		    keeper.child, WIFSIGNALED(status) ? WTERMSIG(status) : 0,
-		    WIFEXITED(status) ? WEXITSTATUS(status) : 0, keeper.n_kept);
+		    WIFEXITED(status) ? WEXITSTATUS(status) : 0, keeper.n_kept,
+		    keeper.pause_ms);
 	pause_before_next();
 	return start_child() ? EXIT_FAILURE : -1;
 }

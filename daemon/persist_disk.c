@@ -113,7 +113,7 @@ static void free_removed(struct errand *errand)
  */
 static int remove_file(const char *path)
 {
-	struct removal *removal = malloc(sizeof(*removal));
+	struct removal *removal = calloc(1, sizeof(*removal));
 	int fd = removal ? open(path, O_PATH | O_CLOEXEC | O_NOFOLLOW) : -1;
 	int r = unlink(path) ? -errno : 0;
 

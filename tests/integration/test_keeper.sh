@@ -1,0 +1,88 @@
+#!/bin/sh
+# SPDX-License-Identifier: BSD-2-Clause
+#
+# A keeper: however often its daemon is killed, the next one is there almost at
+# once and the writers go on; one that cannot start is tried again, ever more
+# rarely, and the caches stay; it ends with a daemon that was told to.
+#
+# Usage: test_keeper.sh BUILD-DIR
+#
+# shellcheck disable=SC2317 # check and wait_for call functions by name
+
+# shellcheck source=tests/integration/lib.sh
+. "$(dirname "$0")/lib.sh"
+
+need python3 "the keeper"
+writer=$helpers/kvwriter
+
+daemon_pid()
+{
+	"$treekvctl" status --json | python3 -c \
+		'import json, sys; print(json.load(sys.stdin)["pid"])'
+}
+
+has_tokens()
+{
+	[ "$(field "$1" tail)" -ge "$2" ]
+}
+
+# kill_again NUMBER: kills the daemon, once the writer has gone on by then
+kill_again()
+{
+	tail=$(field busy tail)
+	kill -KILL "$(daemon_pid)" && wait_for has_tokens busy $((tail + 1))
+}
+
+deaths()
+{
+	[ "$(grep -c 'event="the daemon died"' "$log")" -ge "$1" ]
+}
+
+test_kills()
+{
+	"$writer" --cache busy --steps 1000000000 >/dev/null 2>"$dir/err" &
+	children=$!
+	wait_for has_tokens busy 1
+	for _ in 1 2 3 4 5 6 7 8 9 10; do
+		kill_again || not_ok "the writer goes on" "$log" "$dir/err"
+	done
+	check "all ten deaths are logged" deaths 10
+	check "each successor came almost at once" \
+		test "$(grep -c ' pause_ms=50$' "$log")" -eq 10
+	kill -KILL $children
+	wait $children 2>/dev/null
+	children=
+	check "every row is there" "$writer" --cache busy --attach --steps 10
+}
+
+# What a person has broken, a person can mend: until then the caches are kept.
+test_configuration()
+{
+	echo "pool = many" >"$dir/empty.conf"
+	kill -KILL "$(daemon_pid)"
+	check "a successor that cannot start is tried again" wait_for deaths 12
+	check "after a longer pause" grep -q ' pause_ms=100$' "$log"
+	: >"$dir/empty.conf"
+	wait_for "$treekvctl" status
+	check "once it can, the caches are there" \
+		"$writer" --cache busy --attach --steps 10
+}
+
+test_end()
+{
+	"$treekvd" --keeper --config "$dir/empty.conf" --pool many \
+		>"$dir/out" 2>&1
+	check "a command line that makes no sense ends it at once" \
+		test $? -eq 2
+	stop_daemon
+	check "it ends with its daemon" test "$status" -eq 0
+	if "$treekvctl" status >/dev/null 2>&1; then
+		not_ok "nobody serves then"
+	fi
+}
+
+start_daemon --keeper --snapshot-on-stop no
+test_kills
+test_configuration
+test_end
+exit $failed
