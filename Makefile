@@ -72,7 +72,8 @@ cflags += $(CFLAGS)
 # ---- what is built from what ----------------------------------------------
 
 gen := $(O)/gen/treekv.pb-c.c
-proto_objs := $(O)/proto/layout.o $(O)/proto/size.o $(O)/gen/treekv.pb-c.o
+proto_objs := $(patsubst %,$(O)/proto/%.o,histogram layout size) \
+	$(O)/gen/treekv.pb-c.o
 pure_objs := $(patsubst %,$(O)/daemon/%.o,policy order compact)
 daemon_objs := $(patsubst %.c,$(O)/%.o,$(filter-out daemon/main.c,\
 	$(wildcard daemon/*.c))) $(proto_objs)

@@ -43,6 +43,12 @@ void json_number(struct json *json, const char *key, uint64_t value)
 	fprintf(json->to, "%llu", (unsigned long long)value);
 }
 
+void json_real(struct json *json, const char *key, double value)
+{
+	begin(json, key);
+	fprintf(json->to, "%.3f", value);
+}
+
 /*
  * The length of the UTF-8 sequence at @s, 0 when it is none: overlong forms,
  * surrogates and what lies beyond U+10FFFF are none.

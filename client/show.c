@@ -10,6 +10,7 @@
 #include <time.h>
 
 #include "client/show.h"
+#include "proto/histogram.h"
 
 #define CELL_SIZE   160
 #define COLUMNS_MAX 12
@@ -441,6 +442,44 @@ static void show_summary(const struct treekv *kv,
 	}
 }
 
+static void format_ns(cell to, double ns)
+{
+	static const char *const units[] = { "ns", "us", "ms", "s" };
+	size_t i = 0;
+
+	for (; ns >= 999.95 && i + 1 < sizeof(units) / sizeof(*units); i++)
+		ns /= 1000;
+	snprintf(to, CELL_SIZE, "%.*f %s", i ? 1 : 0, ns, units[i]);
+}
+
+/* Those that have something to show. */
+static void show_histograms(const Treekv__StatsReply *stats)
+{
+	static const char *const titles[] = { "TIME", ">COUNT", ">MEAN",
+					      ">P50", ">P99",	"WHAT" };
+	struct table table = { .titles = titles, .columns = 6 };
+
+	for (size_t i = 0; i < stats->n_histogram; i++) {
+		const Treekv__Histogram *h = stats->histogram[i];
+		const uint64_t *bucket = h->bucket;
+		cell *row = h->count ? table_row(&table) : NULL;
+
+		if (!row)
+			continue;
+		snprintf(row[0], CELL_SIZE, "%s", h->name);
+		snprintf(row[1], CELL_SIZE, "%" PRIu64, h->count);
+		format_ns(row[2], (double)h->sum / (double)h->count);
+		format_ns(row[3], histogram_quantile(bucket, h->n_bucket, 0.5));
+		format_ns(row[4],
+			  histogram_quantile(bucket, h->n_bucket, 0.99));
+		snprintf(row[5], CELL_SIZE, "%s", h->help);
+	}
+	if (!table.rows)
+		return;
+	putchar('\n');
+	table_print(&table);
+}
+
 /* The daemon's own table of metrics says what there is. */
 void show_status(const struct treekv *kv, const Treekv__StatsReply *stats)
 {
@@ -463,4 +502,5 @@ void show_status(const struct treekv *kv, const Treekv__StatsReply *stats)
 		snprintf(row[2], CELL_SIZE, "%s", metric->help);
 	}
 	table_print(&table);
+	show_histograms(stats);
 }

@@ -4,6 +4,7 @@
 
 #include "client/json.h"
 #include "client/show.h"
+#include "proto/histogram.h"
 
 static bool same_budgets(const Treekv__Spec *spec)
 {
@@ -158,6 +159,25 @@ void show_inspect_json(const Treekv__InspectReply *inspect)
 	json_end(&json);
 }
 
+static void json_histogram(struct json *json, const Treekv__Histogram *h)
+{
+	json_open(json, NULL, '{');
+	json_string(json, "name", h->name);
+	json_string(json, "help", h->help);
+	json_string(json, "unit", h->unit);
+	json_string(json, "source", "daemon");
+	json_number(json, "count", h->count);
+	json_number(json, "sum", h->sum);
+	json_real(json, "p50", histogram_quantile(h->bucket, h->n_bucket, 0.5));
+	json_real(json, "p99",
+		  histogram_quantile(h->bucket, h->n_bucket, 0.99));
+	json_open(json, "buckets", '[');
+	for (size_t i = 0; i < h->n_bucket; i++)
+		json_number(json, NULL, h->bucket[i]);
+	json_close(json, ']');
+	json_close(json, '}');
+}
+
 void show_status_json(const struct treekv *kv, const Treekv__StatsReply *stats)
 {
 	struct json json = { .to = stdout };
@@ -173,6 +193,10 @@ void show_status_json(const struct treekv *kv, const Treekv__StatsReply *stats)
 		json_number(&json, stats->metric[i]->name,
 			    stats->metric[i]->value);
 	json_close(&json, '}');
+	json_open(&json, "histograms", '[');
+	for (size_t i = 0; i < stats->n_histogram; i++)
+		json_histogram(&json, stats->histogram[i]);
+	json_close(&json, ']');
 	json_close(&json, '}');
 	json_end(&json);
 }

@@ -16,6 +16,7 @@
 #include <unistd.h>
 
 #include "daemon/cache.h"
+#include "daemon/clock.h"
 #include "daemon/hole.h"
 #include "daemon/log.h"
 #include "daemon/segment.h"
@@ -197,6 +198,7 @@ int cache_new(struct cache **ret, const char *name, struct shm_spec *spec,
 		goto out;
 	}
 	compaction_init(cache);
+	stall_begin(cache, clock_ns());
 	*ret = cache;
 	cache = NULL;
 out:
@@ -259,6 +261,7 @@ int cache_inherit(struct cache **ret, struct shm_index *index, int index_fd,
 	madvise(index, cache->index_size, MADV_DONTDUMP);
 	cache->faulted_in = cache->rows_size;
 	adopt_words(cache);
+	stall_begin(cache, 0);
 	*ret = cache;
 	return 0;
 }

@@ -15,6 +15,7 @@
 #include "daemon/config.h"
 #include "daemon/errand.h"
 #include "daemon/service.h"
+#include "daemon/stall.h"
 #include "daemon/worker.h"
 #include "proto/layout.h"
 #include "proto/shm.h"
@@ -61,6 +62,9 @@ struct cache {
 	bool holed; /* set by the SIGBUS handler */
 	uint64_t faulted_in; /* bytes of rows made present so far */
 	uint32_t slots; /* of the widest layer */
+	uint64_t rung_at; /* a ring that waits for its publication; 0: none */
+	uint64_t begun_at; /* when the compaction that is running began */
+	struct stall_look stall;
 };
 
 /* Why a cache could not be made. */

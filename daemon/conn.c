@@ -23,6 +23,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "daemon/clock.h"
 #include "daemon/config.h"
 #include "daemon/conn_impl.h"
 #include "daemon/log.h"
@@ -162,6 +163,8 @@ static void dispatch(struct conn *conn, const Treekv__Request *request)
 			    TREEKVD_VERSION);
 	} else {
 		conn->pending = true;
+		conn->asked = request->body_case;
+		conn->asked_at = clock_ns();
 		conn->listener->ops->request(conn, request);
 	}
 }

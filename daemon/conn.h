@@ -41,6 +41,8 @@ struct conn_ops {
 	 * ends when this returns, also if a request has not been answered.
 	 */
 	void (*closed)(struct conn *conn);
+	/* A request has been answered, @ns after it came in. May be NULL. */
+	void (*answered)(Treekv__Request__BodyCase request, uint64_t ns);
 };
 
 /**

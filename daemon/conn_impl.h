@@ -56,6 +56,7 @@ struct conn_input {
 /*
  * @greeted: its Hello was accepted
  * @pending: a request is with the owner; the next waits for its reply
+ * @asked: which one, and @asked_at: since when
  * @finishing: closes when the queue is empty, reads no further requests
  * @dead: being torn down; freed when the last operation is back
  */
@@ -68,6 +69,8 @@ struct conn {
 	void *data;
 	bool greeted;
 	bool pending;
+	Treekv__Request__BodyCase asked;
+	uint64_t asked_at;
 	bool finishing;
 	bool dead;
 

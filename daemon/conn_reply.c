@@ -16,6 +16,7 @@
 #include <stdlib.h>
 #include <unistd.h>
 
+#include "daemon/clock.h"
 #include "daemon/conn_impl.h"
 #include "daemon/log.h"
 
@@ -145,6 +146,15 @@ void conn_send_done(struct loop_op *op, int res, unsigned int flags)
 	conn_settle(conn);
 }
 
+static void answered(struct conn *conn)
+{
+	const struct conn_ops *ops = conn->listener->ops;
+
+	if (conn->pending && ops->answered)
+		ops->answered(conn->asked, clock_ns() - conn->asked_at);
+	conn->pending = false;
+}
+
 static void queue(struct conn *conn, struct reply *reply)
 {
 	STAILQ_INSERT_TAIL(&conn->replies, reply, link);
@@ -157,7 +167,7 @@ static void queue(struct conn *conn, struct reply *reply)
 			    (int)conn->peer.pid, conn->peer.uid, conn->backlog);
 		conn_cut(conn);
 	}
-	conn->pending = false;
+	answered(conn);
 	send_first(conn);
 }
 

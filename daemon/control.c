@@ -10,6 +10,7 @@
 
 #include "daemon/control_impl.h"
 #include "daemon/event.h"
+#include "daemon/histogram.h"
 #include "daemon/persist.h"
 #include "daemon/report.h"
 #include "daemon/takeover.h"
@@ -143,7 +144,16 @@ static void on_closed(struct conn *conn)
 	takeover_closed(conn);
 }
 
+static void on_answered(Treekv__Request__BodyCase request, uint64_t ns)
+{
+	enum histogram_id what = histogram_of_request(request);
+
+	if (what != HISTOGRAMS)
+		histogram_add(&treekvd.histograms.at[what], ns, 1);
+}
+
 const struct conn_ops control_ops = {
 	.request = on_request,
 	.closed = on_closed,
+	.answered = on_answered,
 };

@@ -12,6 +12,7 @@
 #include "daemon/adopt.h"
 #include "daemon/config.h"
 #include "daemon/conn.h"
+#include "daemon/histogram.h"
 #include "daemon/store.h"
 #include "daemon/worker.h"
 
@@ -47,6 +48,7 @@ struct control {
 	bool kept; /* a service manager keeps our descriptors */
 	struct adopt_counts adopted;
 	struct control_counters counters;
+	struct histograms histograms; /* the control thread's */
 };
 
 /* There is one; requests arrive without a pointer to it. */

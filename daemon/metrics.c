@@ -259,3 +259,13 @@ const struct metric metrics[] = {
 	  false, heap_resident },
 };
 const size_t metrics_count = sizeof(metrics) / sizeof(*metrics);
+
+void metrics_histogram(const struct control *control, enum histogram_id what,
+		       struct histogram *ret)
+{
+	*ret = (struct histogram){ 0 };
+	histogram_sum(ret, &control->histograms.at[what]);
+	for (uint32_t i = 0; i < control->workers; i++)
+		histogram_sum(ret,
+			      &worker_histograms(control->worker[i])->at[what]);
+}

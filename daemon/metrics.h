@@ -7,6 +7,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "daemon/histogram.h"
+
 struct control;
 
 struct metric {
@@ -19,5 +21,9 @@ struct metric {
 
 extern const struct metric metrics[];
 extern const size_t metrics_count;
+
+/* What all threads have timed so far. */
+void metrics_histogram(const struct control *control, enum histogram_id what,
+		       struct histogram *ret);
 
 #endif /* TREEKVD_METRICS_H */

@@ -83,6 +83,7 @@ static void saved(struct persist *p, struct snapshot_job *job)
 	*p->fault = '\0';
 	treekvd.counters.snapshots++;
 	treekvd.counters.snapshot_bytes += header->file_size;
+	histogram_add(&treekvd.histograms.at[HISTOGRAM_SNAPSHOT], job->ns, 1);
 	log_info("snapshot written",
 		 "name=%s uid=%u tail=%llu bytes=%llu us=%llu lost=%u "
 		 "direct=%d",
@@ -244,6 +245,7 @@ static void note_loaded(struct persist *p, struct snapshot_job *job)
 	p->saved = true;
 	p->commit = persist_commit(p->cache);
 	p->taken = header->taken;
+	histogram_add(&treekvd.histograms.at[HISTOGRAM_RESTORE], job->ns, 1);
 	log_info("cache restored",
 		 "name=%s uid=%u cache=%llu tail=%llu bytes=%llu us=%llu "
 		 "direct=%d",

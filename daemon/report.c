@@ -278,17 +278,37 @@ out:
 	free(list);
 }
 
-void report_stats(struct control *control, struct conn *conn, uint64_t id)
-{
-	Treekv__Metric *values = calloc(metrics_count, sizeof(*values));
-	Treekv__Metric **list = calloc(metrics_count, sizeof(Treekv__Metric *));
-	Treekv__StatsReply stats = TREEKV__STATS_REPLY__INIT;
-	Treekv__Reply reply = TREEKV__REPLY__INIT;
+/* What a StatsReply points to. */
+struct timings {
+	Treekv__Histogram message[HISTOGRAMS];
+	Treekv__Histogram *list[HISTOGRAMS];
+	struct histogram sum[HISTOGRAMS];
+};
 
-	if (!values || !list) {
-		no_memory(conn, id);
-		goto out;
+static void timings_init(struct timings *t, const struct control *control)
+{
+	for (size_t i = 0; i < HISTOGRAMS; i++) {
+		const struct histogram_row *row = &histogram_rows[i];
+		Treekv__Histogram *m = &t->message[i];
+
+		metrics_histogram(control, i, &t->sum[i]);
+		treekv__histogram__init(m);
+		m->name = (char *)(uintptr_t)row->name;
+		m->help = (char *)(uintptr_t)row->help;
+		m->unit = (char *)(uintptr_t) "nanoseconds";
+		m->bucket = t->sum[i].bucket;
+		m->n_bucket = HISTOGRAM_BUCKETS;
+		while (m->n_bucket && !m->bucket[m->n_bucket - 1])
+			m->n_bucket--;
+		m->count = histogram_count(&t->sum[i]);
+		m->sum = t->sum[i].sum;
+		t->list[i] = m;
 	}
+}
+
+static void values_init(Treekv__Metric *values, Treekv__Metric **list,
+			const struct control *control)
+{
 	for (size_t i = 0; i < metrics_count; i++) {
 		treekv__metric__init(&values[i]);
 		values[i].name = (char *)(uintptr_t)metrics[i].name;
@@ -298,14 +318,33 @@ void report_stats(struct control *control, struct conn *conn, uint64_t id)
 		values[i].value = metrics[i].read(control);
 		list[i] = &values[i];
 	}
-	stats.snapshot_fault = (char *)(uintptr_t)persist_fault();
+}
+
+void report_stats(struct control *control, struct conn *conn, uint64_t id)
+{
+	Treekv__Metric *values = calloc(metrics_count, sizeof(*values));
+	Treekv__Metric **list = calloc(metrics_count, sizeof(Treekv__Metric *));
+	Treekv__StatsReply stats = TREEKV__STATS_REPLY__INIT;
+	struct timings *timings = calloc(1, sizeof(*timings));
+	Treekv__Reply reply = TREEKV__REPLY__INIT;
+
+	if (!values || !list || !timings) {
+		no_memory(conn, id);
+		goto out;
+	}
+	values_init(values, list, control);
+	timings_init(timings, control);
 	stats.metric = list;
 	stats.n_metric = metrics_count;
+	stats.histogram = timings->list;
+	stats.n_histogram = HISTOGRAMS;
+	stats.snapshot_fault = (char *)(uintptr_t)persist_fault();
 	reply.id = id;
 	reply.body_case = TREEKV__REPLY__BODY_STATS;
 	reply.stats = &stats;
 	conn_reply(conn, &reply, NULL, 0);
 out:
+	free(timings);
 	free(list);
 	free(values);
 }

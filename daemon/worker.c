@@ -22,12 +22,13 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/syscall.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "daemon/cache.h"
+#include "daemon/clock.h"
 #include "daemon/crash.h"
 #include "daemon/event.h"
+#include "daemon/histogram.h"
 #include "daemon/lease.h"
 #include "daemon/log.h"
 #include "daemon/staging.h"
@@ -64,6 +65,8 @@ struct worker {
 		struct staging *staging; /* while there are any */
 	} lane[WORKER_LANES];
 	struct worker_counters counters;
+	struct histograms histograms;
+	uint64_t turn_began;
 	struct loop_op stop;
 };
 
@@ -72,12 +75,9 @@ static void count(uint64_t *counter, uint64_t n)
 	shm_store_relaxed(counter, *counter + n);
 }
 
-static uint64_t now_ns(void)
+static void timed(struct worker *w, enum histogram_id what, uint64_t ns)
 {
-	struct timespec ts;
-
-	clock_gettime(CLOCK_MONOTONIC, &ts);
-	return (uint64_t)ts.tv_sec * 1000000000 + ts.tv_nsec;
+	histogram_add(&w->histograms.at[what], ns, 1);
 }
 
 static int list_add(struct cache_list *list, struct cache *cache)
@@ -154,7 +154,26 @@ static void rest(struct worker *w, struct cache *cache)
 			return;
 		}
 	}
+	cache->rung_at = 0;
 	unready(w, cache);
+}
+
+static void look_for_stalls(struct worker *w, struct cache *cache, uint64_t now)
+{
+	uint64_t n, ns;
+
+	if (stall_look(cache, now, &n, &ns))
+		histogram_add(&w->histograms.at[HISTOGRAM_STALL], ns, n);
+}
+
+static void time_publication(struct worker *w, struct cache *cache)
+{
+	uint64_t now = clock_ns();
+
+	timed(w, HISTOGRAM_COMPACTION, now - cache->begun_at);
+	if (cache->rung_at)
+		timed(w, HISTOGRAM_PUBLICATION, now - cache->rung_at);
+	cache->rung_at = 0;
 }
 
 static void publish(struct worker *w, struct cache *cache)
@@ -163,6 +182,7 @@ static void publish(struct worker *w, struct cache *cache)
 
 	crash_at(CRASH_PUBLISH);
 	compact_publish(c);
+	time_publication(w, cache);
 	crash_at(CRASH_PUBLISHED);
 	worker_wake(cache);
 	count(&w->counters.compactions, 1);
@@ -179,6 +199,13 @@ static uint32_t heads_a_turn(const struct cache *cache)
 	return heads ? heads : 1;
 }
 
+static void begun(struct worker *w, struct cache *cache)
+{
+	cache->begun_at = w->turn_began;
+	look_for_stalls(w, cache, w->turn_began);
+	crash_at(CRASH_COMPACT_BEGUN);
+}
+
 /* A few heads of one cache. */
 static void turn(struct worker *w, struct cache *cache)
 {
@@ -192,7 +219,7 @@ static void turn(struct worker *w, struct cache *cache)
 	if (!cache->running) {
 		cache->running = compact_begin(c);
 		if (cache->running)
-			crash_at(CRASH_COMPACT_BEGUN);
+			begun(w, cache);
 		more = cache->running;
 		if (!cache->running && !c->fault) {
 			rest(w, cache);
@@ -278,12 +305,11 @@ static bool worker_idle(struct loop *loop)
 {
 	struct worker *w = (struct worker *)loop;
 	bool more = false;
-	uint64_t begin;
 
 	if (w->ready.n) {
-		begin = now_ns();
+		w->turn_began = clock_ns();
 		turn(w, next_cache(w));
-		count(&w->counters.busy_ns, now_ns() - begin);
+		count(&w->counters.busy_ns, clock_ns() - w->turn_began);
 	} else {
 		more = fault_in_turn(w);
 	}
@@ -382,6 +408,8 @@ static void on_bell(struct loop_op *op, int res, unsigned int flags)
 		return;
 	}
 	count(&w->counters.rings, 1);
+	if (!cache->rung_at)
+		cache->rung_at = clock_ns();
 	shm_store_relaxed(&cache->index->armed, 0);
 	shm_store_relaxed(&cache->index->waiting, 0);
 	if (cache->ready || cache->compaction.fault ||
@@ -402,6 +430,7 @@ static void run_watch(struct worker_job *job)
 /* The last completion of the poll sends the job back. */
 static void run_unwatch(struct worker_job *job)
 {
+	look_for_stalls(job->worker, job->lease->cache, clock_ns());
 	job->lease->unwatching = true;
 	loop_cancel(&job->worker->loop, &job->lease->bell);
 }
@@ -568,6 +597,11 @@ struct worker *worker_free(struct worker *worker)
 unsigned int worker_caches(const struct worker *worker)
 {
 	return worker->caches;
+}
+
+const struct histograms *worker_histograms(const struct worker *worker)
+{
+	return &worker->histograms;
 }
 
 void worker_counters(const struct worker *worker, struct worker_counters *ret)

@@ -13,6 +13,7 @@
 #include "daemon/loop.h"
 
 struct cache;
+struct histograms;
 struct lease;
 struct staging;
 struct worker;
@@ -74,6 +75,9 @@ struct worker *worker_free(struct worker *worker);
 unsigned int worker_caches(const struct worker *worker);
 
 void worker_counters(const struct worker *worker, struct worker_counters *ret);
+
+/* What its thread has timed. */
+const struct histograms *worker_histograms(const struct worker *worker);
 
 /* Gives a new cache to a worker, which makes its rows present by and by. */
 void worker_give(struct worker *worker, struct cache *cache,
