@@ -80,8 +80,8 @@ daemon_objs := $(patsubst %.c,$(O)/%.o,$(filter-out daemon/main.c,\
 lib_objs := $(patsubst %,$(O)/client/%.o,cache conn error lease open writer) \
 	$(proto_objs)
 local_objs := $(O)/client/local.o $(pure_objs)
-ctl_objs := $(patsubst %,$(O)/client/%.o,ctl doctor hugepages json persist \
-	replay show show_json) $(lib_objs) $(pure_objs)
+ctl_objs := $(patsubst %,$(O)/client/%.o,ctl doctor events hugepages json \
+	persist replay show show_json) $(lib_objs) $(pure_objs)
 run_objs := $(patsubst client/run/%.c,$(O)/client/run/%.o,\
 	$(wildcard client/run/*.c)) $(O)/client/run/embedded.o \
 	$(lib_objs) $(local_objs)

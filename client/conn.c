@@ -37,6 +37,7 @@ static const struct request_kind {
 	const char *name;
 	Treekv__Reply__BodyCase reply;
 	bool repeat; /* twice is the same as once */
+	bool several; /* more replies may follow the first */
 } request_kinds[] = {
 	[TREEKV__REQUEST__BODY_HELLO] = { "hello", TREEKV__REPLY__BODY_HELLO,
 					  true },
@@ -63,6 +64,8 @@ static const struct request_kind {
 	[TREEKV__REQUEST__BODY_RESTORE] = { "restore",
 					    TREEKV__REPLY__BODY_PERSIST,
 					    false },
+	[TREEKV__REQUEST__BODY_EVENTS] = { "events", TREEKV__REPLY__BODY_EVENTS,
+					   true, true },
 };
 
 /* A reply as it comes in. */
@@ -210,11 +213,14 @@ static int inbox_reserve(struct inbox *inbox, size_t room)
 	return 0;
 }
 
-/* Reads one frame and nothing behind it; *body is its length. */
-static int receive_frame(struct treekv *kv, struct inbox *inbox,
+/*
+ * Reads one frame, behind which there must be nothing; *body is its length.
+ * Where others may follow they are left alone, which takes a call more.
+ */
+static int receive_frame(struct treekv *kv, struct inbox *inbox, bool several,
 			 int64_t deadline, uint32_t *body)
 {
-	int r = inbox_reserve(inbox, INBOX_ROOM);
+	int r = inbox_reserve(inbox, several ? FRAME_HEADER : INBOX_ROOM);
 
 	while (!r) {
 		uint32_t length = 0;
@@ -255,6 +261,7 @@ static int reply_check(const Treekv__Reply *reply,
 static int exchange(struct treekv *kv, Treekv__Request *request,
 		    Treekv__Reply **ret, struct inbox *inbox, bool *accepted)
 {
+	const struct request_kind *kind = &request_kinds[request->body_case];
 	int64_t deadline = now_ms() + kv->timeout_ms;
 	Treekv__Reply *reply;
 	uint32_t body = 0;
@@ -266,7 +273,7 @@ static int exchange(struct treekv *kv, Treekv__Request *request,
 	if (!r || r == -EPIPE || r == -ECONNRESET) {
 		int sent = r;
 
-		r = receive_frame(kv, inbox, deadline, &body);
+		r = receive_frame(kv, inbox, kind->several, deadline, &body);
 		if (r)
 			return sent ? sent : r;
 	}
@@ -530,6 +537,55 @@ int conn_call(struct treekv *kv, Treekv__Request *request, Treekv__Reply **ret,
 	      int fds[FRAME_FDS_MAX], unsigned int *n_fds)
 {
 	return conn_call_within(kv, CONN_TIMEOUT_MS, request, ret, fds, n_fds);
+}
+
+/* The next frame as a reply to @request. Return: no text is set. */
+static int next_reply(struct treekv *kv, const Treekv__Request *request,
+		      Treekv__Reply **ret, struct inbox *inbox)
+{
+	Treekv__Reply *reply;
+	uint32_t body = 0;
+	int r = receive_frame(kv, inbox, true, INT64_MAX, &body);
+
+	if (r)
+		return r;
+	reply = treekv__reply__unpack(NULL, body, inbox->bytes + FRAME_HEADER);
+	if (!reply)
+		return -EPROTO;
+	r = reply_check(reply, request);
+	if (r)
+		treekv__reply__free_unpacked(reply, NULL);
+	else
+		*ret = reply;
+	return r;
+}
+
+int conn_next(struct treekv *kv, const Treekv__Request *request,
+	      Treekv__Reply **ret)
+{
+	const struct request_kind *kind = &request_kinds[request->body_case];
+	struct inbox inbox = { 0 };
+	Treekv__Reply *reply = NULL;
+	int r;
+
+	pthread_mutex_lock(&kv->lock);
+	r = kv->fd < 0 ? -ECONNRESET : set_timeout(kv, 0);
+	if (!r)
+		r = next_reply(kv, request, &reply, &inbox);
+	if (r)
+		hang_up(kv);
+	if (r == -ECONNRESET)
+		error_set(r, "treekvd at %s has ended", kv->address.sun_path);
+	else if (r)
+		explain_call(kv, kind, r);
+	pthread_mutex_unlock(&kv->lock);
+	inbox_clear(&inbox);
+	if (r)
+		return r;
+	r = reply_error(reply, kind);
+	if (!r)
+		*ret = reply;
+	return r;
 }
 
 bool conn_answered(const struct treekv *kv)

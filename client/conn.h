@@ -58,6 +58,17 @@ int conn_call_within(struct treekv *kv, int timeout_ms,
 		     Treekv__Request *request, Treekv__Reply **ret,
 		     int fds[FRAME_FDS_MAX], unsigned int *n_fds);
 
+/**
+ * conn_next - one more reply to a request that has several
+ * @request: answered by conn_call(), and no other since
+ * @ret: as there
+ *
+ * Waits until there is one. Return: 0, -ECONNRESET the daemon has ended,
+ * -EPROTO, -ENOMEM, or the daemon's refusal. The text is set.
+ */
+int conn_next(struct treekv *kv, const Treekv__Request *request,
+	      Treekv__Reply **ret);
+
 /* Did the last call that failed fail by the daemon's word? */
 bool conn_answered(const struct treekv *kv);
 

@@ -12,11 +12,13 @@
 
 #include "client/conn.h"
 #include "client/doctor.h"
+#include "client/events.h"
 #include "client/hugepages.h"
 #include "client/json.h"
 #include "client/persist.h"
 #include "client/replay.h"
 #include "client/show.h"
+#include "proto/size.h"
 
 enum {
 	EXIT_FAILED = 1,
@@ -27,6 +29,7 @@ struct options {
 	const char *socket;
 	const char *name; /* the command's argument */
 	const char *pool; /* hugepages' */
+	struct events_options events;
 	bool json;
 	bool all;
 	bool keep_snapshot;
@@ -166,6 +169,14 @@ static int run_restore(struct treekv *kv, const struct options *options)
 			       options->json);
 }
 
+static int run_events(struct treekv *kv, const struct options *options)
+{
+	struct events_options events = options->events;
+
+	events.json = options->json;
+	return events_main(kv, &events);
+}
+
 static int run_doctor(const struct options *options)
 {
 	return doctor_main(options->socket, options->json);
@@ -195,6 +206,8 @@ static const struct command commands[] = {
 	{ LEASE_BREAK, "NAME",
 	  "take a cache from a process that neither goes on nor ends",
 	  run_break, NULL, NULL },
+	{ "events", NULL, "what has happened; with --follow, what happens",
+	  run_events, NULL, NULL },
 	{ "doctor", NULL, "what this machine can and cannot do", NULL,
 	  run_doctor, NULL },
 	{ "hugepages", NULL,
@@ -223,6 +236,9 @@ static void print_help(void)
 	     "  --pool SIZE     of hugepages: the pool that is wanted\n"
 	     "  --all           snapshot, restore: all there are\n"
 	     "  --keep-snapshot drop: leave what is on disk\n"
+	     "  --follow        events: go on until stopped\n"
+	     "  --last N        events: the latest N; else all that are kept,\n"
+	     "                  and 10 with --follow\n"
 	     "  --help          this text\n"
 	     "  --version       the version");
 }
@@ -231,6 +247,19 @@ static int usage(const char *what, const char *which)
 {
 	fprintf(stderr, "treekvctl: %s%s; see treekvctl --help\n", what, which);
 	return EXIT_USAGE;
+}
+
+static int parse_last(struct events_options *events, const char *text)
+{
+	uint64_t number;
+	char *end;
+
+	if (size_parse_digits(&number, text, &end) || *end ||
+	    number > UINT32_MAX)
+		return -1;
+	events->has_last = true;
+	events->last = (uint32_t)number;
+	return 0;
 }
 
 /* @where: "+" stops at the first word that is no option. */
@@ -243,6 +272,8 @@ static int parse(struct options *options, int argc, char **argv,
 		{ "pool", required_argument, NULL, 'p' },
 		{ "all", no_argument, NULL, 'a' },
 		{ "keep-snapshot", no_argument, NULL, 'k' },
+		{ "follow", no_argument, NULL, 'f' },
+		{ "last", required_argument, NULL, 'l' },
 		{ "help", no_argument, NULL, 'h' },
 		{ "version", no_argument, NULL, 'v' },
 		{ 0 },
@@ -262,6 +293,12 @@ static int parse(struct options *options, int argc, char **argv,
 			options->all = true;
 		else if (c == 'k')
 			options->keep_snapshot = true;
+		else if (c == 'f')
+			options->events.follow = true;
+		else if (c == 'l' && parse_last(&options->events, optarg))
+			return usage("--last takes a number, not ", optarg);
+		else if (c == 'l')
+			continue;
 		else if (c == 'h')
 			options->help = true;
 		else if (c == 'v')
@@ -319,6 +356,10 @@ static int run(const struct command *command, struct options *options, int argc,
 		return usage("--all does not go with ", command->name);
 	if (options->keep_snapshot && command->connected != run_drop)
 		return usage("--keep-snapshot does not go with ",
+			     command->name);
+	if ((options->events.follow || options->events.has_last) &&
+	    command->connected != run_events)
+		return usage("--follow and --last do not go with ",
 			     command->name);
 	if (options->all)
 		wanted = 0;

@@ -70,7 +70,7 @@ void show_owner(char *to, size_t size, uint32_t uid)
 		snprintf(to, size, "%u", uid);
 }
 
-static void format_size(cell to, uint64_t bytes)
+void show_size(char *to, size_t size, uint64_t bytes)
 {
 	static const char *const units[] = { "KiB", "MiB", "GiB", "TiB",
 					     "PiB" };
@@ -78,12 +78,17 @@ static void format_size(cell to, uint64_t bytes)
 	size_t i = 0;
 
 	if (bytes < 1024) {
-		snprintf(to, CELL_SIZE, "%" PRIu64 " B", bytes);
+		snprintf(to, size, "%" PRIu64 " B", bytes);
 		return;
 	}
 	for (; value >= 1023.95 && i + 1 < sizeof(units) / sizeof(*units); i++)
 		value /= 1024;
-	snprintf(to, CELL_SIZE, "%.1f %s", value, units[i]);
+	snprintf(to, size, "%.1f %s", value, units[i]);
+}
+
+static void format_size(cell to, uint64_t bytes)
+{
+	show_size(to, CELL_SIZE, bytes);
 }
 
 static void format_duration(cell to, uint64_t seconds)

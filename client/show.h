@@ -24,6 +24,9 @@ const char *show_policy(const Treekv__Spec *spec);
 const char *show_dtype(const Treekv__Spec *spec);
 const char *show_positions(const Treekv__Spec *spec);
 
+/* "45.1 MiB" */
+void show_size(char *to, size_t size, uint64_t bytes);
+
 /* The user's name, or the uid when it has none. */
 void show_owner(char *to, size_t size, uint32_t uid);
 

@@ -115,6 +115,14 @@ static void refuse_quarantined(struct conn *conn, uint64_t id,
 		cache->name);
 }
 
+/* Its last writer left lies behind. */
+static void quarantine(struct conn *conn, uint64_t id,
+		       const struct cache *cache)
+{
+	event_quarantined(cache);
+	refuse_quarantined(conn, id, cache);
+}
+
 /*
  * A pid alone proves nothing: the connection may have outlived the process that
  * opened it, and the pid come to somebody else. Two living processes share none.
@@ -176,7 +184,7 @@ void control_attach(struct conn *conn, uint64_t id, struct cache *cache,
 			"when that process detaches or ends",
 			cache->name, cache->lease->pid);
 	else if (cache_check(cache))
-		refuse_quarantined(conn, id, cache);
+		quarantine(conn, id, cache);
 	else
 		control_grant(conn, id, cache, created, nonce);
 }

@@ -14,6 +14,7 @@
 #include "daemon/compact.h"
 #include "daemon/config.h"
 #include "daemon/errand.h"
+#include "daemon/event.h"
 #include "daemon/service.h"
 #include "daemon/stall.h"
 #include "daemon/worker.h"
@@ -53,6 +54,8 @@ struct cache {
 	bool given_up; /* take_back is under way, or the errand */
 	uint32_t ending; /* leases that are over but not yet freed */
 	struct persist *persist; /* its snapshots; NULL: never asked about */
+	uint64_t told_compactions; /* to those who follow; see stream.c */
+	uint64_t told_evictions;
 
 	/* The worker's. */
 	struct compaction compaction;
@@ -65,6 +68,7 @@ struct cache {
 	uint64_t rung_at; /* a ring that waits for its publication; 0: none */
 	uint64_t begun_at; /* when the compaction that is running began */
 	struct stall_look stall;
+	struct event_mail mail;
 };
 
 /* Why a cache could not be made. */

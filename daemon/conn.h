@@ -41,6 +41,8 @@ struct conn_ops {
 	 * ends when this returns, also if a request has not been answered.
 	 */
 	void (*closed)(struct conn *conn);
+	/* All replies to @conn have been sent. May be NULL. */
+	void (*drained)(struct conn *conn);
 	/* A request has been answered, @ns after it came in. May be NULL. */
 	void (*answered)(Treekv__Request__BodyCase request, uint64_t ns);
 };
@@ -99,6 +101,12 @@ void **conn_data(struct conn *conn);
  */
 int conn_reply(struct conn *conn, const Treekv__Reply *reply, const int *fds,
 	       unsigned int n_fds);
+
+/* conn_reply() of what answers nothing: the request that is pending, still is. */
+int conn_push(struct conn *conn, const Treekv__Reply *reply);
+
+/* Replies that wait for the peer to read. */
+unsigned int conn_unsent(const struct conn *conn);
 
 /* conn_reply() with an error and its text. */
 __attribute__((format(printf, 4, 5))) void

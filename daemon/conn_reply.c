@@ -142,6 +142,8 @@ void conn_send_done(struct loop_op *op, int res, unsigned int flags)
 	send_first(conn);
 	if (conn->finishing && !conn->n_replies)
 		conn_cut(conn);
+	if (!conn->dead && !conn->n_replies && conn->listener->ops->drained)
+		conn->listener->ops->drained(conn);
 	conn_advance(conn);
 	conn_settle(conn);
 }
@@ -167,7 +169,6 @@ static void queue(struct conn *conn, struct reply *reply)
 			    (int)conn->peer.pid, conn->peer.uid, conn->backlog);
 		conn_cut(conn);
 	}
-	answered(conn);
 	send_first(conn);
 }
 
@@ -205,11 +206,31 @@ int conn_reply(struct conn *conn, const Treekv__Reply *message, const int *fds,
 	if (conn->dead || conn->finishing)
 		return -EPIPE;
 	r = reply_new(&reply, message, fds, n_fds);
-	if (r)
+	if (r) {
 		reply_failed(conn, message->id, r);
-	else
+		return r;
+	}
+	answered(conn);
+	queue(conn, reply);
+	return 0;
+}
+
+int conn_push(struct conn *conn, const Treekv__Reply *message)
+{
+	struct reply *reply;
+	int r;
+
+	if (conn->dead || conn->finishing)
+		return -EPIPE;
+	r = reply_new(&reply, message, NULL, 0);
+	if (!r)
 		queue(conn, reply);
 	return r;
+}
+
+unsigned int conn_unsent(const struct conn *conn)
+{
+	return conn->n_replies;
 }
 
 void conn_refuse(struct conn *conn, uint64_t id, int error, const char *format,

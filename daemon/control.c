@@ -13,6 +13,7 @@
 #include "daemon/histogram.h"
 #include "daemon/persist.h"
 #include "daemon/report.h"
+#include "daemon/stream.h"
 #include "daemon/takeover.h"
 
 void control_refuse(struct conn *conn, uint64_t id, int error,
@@ -126,6 +127,9 @@ static void on_request(struct conn *conn, const Treekv__Request *request)
 	case TREEKV__REQUEST__BODY_RESTORE:
 		persist_on_restore(conn, id, request->restore);
 		return;
+	case TREEKV__REQUEST__BODY_EVENTS:
+		stream_on_events(conn, id, request->events);
+		return;
 	case TREEKV__REQUEST__BODY_HELLO:
 	case TREEKV__REQUEST__BODY__NOT_SET:
 	case _TREEKV__REQUEST__BODY__CASE_IS_INT_SIZE:
@@ -142,6 +146,7 @@ static void on_closed(struct conn *conn)
 	leave_closed(conn);
 	persist_closed(conn);
 	takeover_closed(conn);
+	stream_closed(conn);
 }
 
 static void on_answered(Treekv__Request__BodyCase request, uint64_t ns)
@@ -155,5 +160,6 @@ static void on_answered(Treekv__Request__BodyCase request, uint64_t ns)
 const struct conn_ops control_ops = {
 	.request = on_request,
 	.closed = on_closed,
+	.drained = stream_drained,
 	.answered = on_answered,
 };

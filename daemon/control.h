@@ -28,6 +28,7 @@ struct control_counters {
 	uint64_t detaches;
 	uint64_t drops;
 	uint64_t deaths; /* writers that died with a lease */
+	uint64_t leases_broken;
 	uint64_t stalls_gone; /* of caches that are gone */
 	uint64_t snapshots;
 	uint64_t snapshot_failures;

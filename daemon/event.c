@@ -1,12 +1,36 @@
 // SPDX-License-Identifier: BSD-2-Clause
+#include <errno.h>
+#include <stdio.h>
+
+#include "daemon/adopt.h"
 #include "daemon/cache.h"
 #include "daemon/conn.h"
 #include "daemon/control.h"
 #include "daemon/event.h"
 #include "daemon/lease.h"
 #include "daemon/log.h"
+#include "daemon/snapshot.h"
+#include "daemon/stream.h"
 
 #define NUMBER(cache) ((unsigned long long)(cache)->id)
+
+#define STALLS_EVERY UINT64_C(1000000000) /* ns */
+
+static void set_text(struct stream_event *event, const char *text)
+{
+	snprintf(event->text, sizeof(event->text), "%s", text);
+}
+
+/* ---- caches and leases ---- */
+
+static void tell_of(enum stream_kind kind, const struct cache *cache, pid_t pid)
+{
+	struct stream_event event = stream_about(kind, cache);
+
+	event.pid = pid;
+	event.bytes = cache_bytes(cache);
+	stream_tell(&event);
+}
 
 void event_created(const struct cache *cache, pid_t pid)
 {
@@ -15,6 +39,7 @@ void event_created(const struct cache *cache, pid_t pid)
 		 "name=%s cache=%llu pid=%d bytes=%llu huge=%d", cache->name,
 		 NUMBER(cache), pid, (unsigned long long)cache_bytes(cache),
 		 cache->huge);
+	tell_of(STREAM_CREATE, cache, pid);
 }
 
 void event_attached(const struct cache *cache, pid_t pid)
@@ -22,6 +47,7 @@ void event_attached(const struct cache *cache, pid_t pid)
 	treekvd.counters.attaches++;
 	log_debug("attached", "name=%s cache=%llu pid=%d", cache->name,
 		  NUMBER(cache), pid);
+	tell_of(STREAM_ATTACH, cache, pid);
 }
 
 void event_detached(const struct lease *lease)
@@ -29,6 +55,7 @@ void event_detached(const struct lease *lease)
 	treekvd.counters.detaches++;
 	log_debug("detached", "name=%s cache=%llu pid=%d", lease->cache->name,
 		  NUMBER(lease->cache), lease->pid);
+	tell_of(STREAM_DETACH, lease->cache, lease->pid);
 }
 
 void event_writer_died(const struct lease *lease)
@@ -36,13 +63,16 @@ void event_writer_died(const struct lease *lease)
 	treekvd.counters.deaths++;
 	log_info("writer died", "name=%s cache=%llu pid=%d", lease->cache->name,
 		 NUMBER(lease->cache), lease->pid);
+	tell_of(STREAM_DEATH, lease->cache, lease->pid);
 }
 
 void event_lease_broken(const struct cache *cache, pid_t holder,
 			uint32_t passes)
 {
+	treekvd.counters.leases_broken++;
 	log_info("lease broken", "name=%s cache=%llu holder=%d passes=%u",
 		 cache->name, NUMBER(cache), holder, passes);
+	tell_of(STREAM_LEASE_BROKEN, cache, holder);
 }
 
 void event_dropped(const struct cache *cache, pid_t pid)
@@ -50,25 +80,234 @@ void event_dropped(const struct cache *cache, pid_t pid)
 	treekvd.counters.drops++;
 	log_info("cache dropped", "name=%s cache=%llu pid=%d held=%d",
 		 cache->name, NUMBER(cache), pid, !!cache->lease);
+	tell_of(STREAM_DROP, cache, pid);
 }
 
-void event_gone(const struct cache *cache)
+void event_gone(struct cache *cache)
 {
+	stream_look(cache);
 	treekvd.counters.stalls_gone += cache_stalls(cache);
 	log_info("cache gone", "name=%s cache=%llu bytes=%llu", cache->name,
 		 NUMBER(cache), (unsigned long long)cache_bytes(cache));
+	tell_of(STREAM_GONE, cache, 0);
 }
 
 void event_refused(const struct conn *conn, int error, const char *text)
 {
+	const struct conn_peer *peer = conn_peer(conn);
+	struct stream_event event = {
+		.kind = STREAM_REFUSAL,
+		.uid = peer->uid,
+		.pid = peer->pid,
+		.error = error,
+	};
+
 	treekvd.counters.refusals++;
-	log_info("refused", "pid=%d uid=%u error=%d text=\"%s\"",
-		 conn_peer(conn)->pid, conn_peer(conn)->uid, error, text);
+	log_info("refused", "pid=%d uid=%u error=%d text=\"%s\"", peer->pid,
+		 peer->uid, error, text);
+	set_text(&event, text);
+	stream_tell(&event);
+}
+
+/* Nobody's: for those to see who see all. */
+void event_adopted(const struct adopt_counts *counts)
+{
+	struct stream_event event = {
+		.kind = STREAM_ADOPT,
+		.uid = (uid_t)-1,
+		.count = counts->sound,
+	};
+
+	snprintf(event.text, sizeof(event.text),
+		 "caches=%u quarantined=%u damaged=%u unpaired=%u",
+		 counts->sound, counts->quarantined, counts->damaged,
+		 counts->unpaired);
+	log_info("adopted", "%s", event.text);
+	stream_tell(&event);
+}
+
+/* ---- snapshots ---- */
+
+static void tell_of_job(enum stream_kind kind, const struct cache *cache,
+			const struct snapshot_job *job)
+{
+	struct stream_event event = stream_about(kind, cache);
+
+	event.error = job->error;
+	event.ns = job->ns;
+	if (!job->error) {
+		event.tail = job->info->header.tail;
+		event.bytes = job->info->header.file_size;
+	}
+	set_text(&event, job->why.text);
+	stream_tell(&event);
+}
+
+static void job_timed(enum histogram_id what, const struct snapshot_job *job)
+{
+	histogram_add(&treekvd.histograms.at[what], job->ns, 1);
+}
+
+void event_saved(const struct cache *cache, const struct snapshot_job *job)
+{
+	const struct snapshot_header *header = &job->info->header;
+
+	treekvd.counters.snapshots++;
+	treekvd.counters.snapshot_bytes += header->file_size;
+	job_timed(HISTOGRAM_SNAPSHOT, job);
+	log_info("snapshot written",
+		 "name=%s uid=%u tail=%llu bytes=%llu us=%llu lost=%u "
+		 "direct=%d",
+		 cache->name, cache->uid, (unsigned long long)header->tail,
+		 (unsigned long long)header->file_size,
+		 (unsigned long long)job->ns / 1000, job->lost, job->direct);
+	tell_of_job(STREAM_SNAPSHOT, cache, job);
+}
+
+static void log_failure(const char *what, const struct cache *cache,
+			const struct snapshot_job *job)
+{
+	log_error(what, "name=%s uid=%u error=%d text=\"%s\"", cache->name,
+		  cache->uid, job->error, job->why.text);
+}
+
+/* Who cancels one knows. */
+void event_save_failed(const struct cache *cache,
+		       const struct snapshot_job *job)
+{
+	if (job->error == -ECANCELED)
+		return;
+	treekvd.counters.snapshot_failures++;
+	log_failure("snapshot failed", cache, job);
+	tell_of_job(STREAM_SNAPSHOT_FAILED, cache, job);
+}
+
+void event_loaded(const struct cache *cache, const struct snapshot_job *job)
+{
+	const struct snapshot_header *header = &job->info->header;
+
+	job_timed(HISTOGRAM_RESTORE, job);
+	log_info("cache restored",
+		 "name=%s uid=%u cache=%llu tail=%llu bytes=%llu us=%llu "
+		 "direct=%d",
+		 cache->name, cache->uid, NUMBER(cache),
+		 (unsigned long long)header->tail,
+		 (unsigned long long)header->file_size,
+		 (unsigned long long)job->ns / 1000, job->direct);
+	tell_of_job(STREAM_RESTORE, cache, job);
+}
+
+void event_load_failed(const struct cache *cache,
+		       const struct snapshot_job *job)
+{
+	treekvd.counters.restore_failures++;
+	if (job->error == -ECANCELED)
+		return;
+	log_failure("restore failed", cache, job);
+	tell_of_job(STREAM_RESTORE_FAILED, cache, job);
+}
+
+void event_file_refused(uid_t uid, const char *name, int error,
+			const char *text)
+{
+	struct stream_event event = {
+		.kind = STREAM_RESTORE_FAILED,
+		.uid = uid,
+		.error = error,
+	};
+
+	treekvd.counters.restore_failures++;
+	log_error("snapshot refused", "error=%d text=\"%s\"", error, text);
+	snprintf(event.name, sizeof(event.name), "%s", name);
+	set_text(&event, text);
+	stream_tell(&event);
+}
+
+/* ---- what workers find ---- */
+
+static struct cache *cache_of(struct event_mail *mail)
+{
+	return loop_entry(mail, struct cache, mail);
+}
+
+static void log_quarantine(const struct cache *cache)
+{
+	log_error("cache quarantined", "name=%s cache=%llu reason=\"%s\"",
+		  cache->name, NUMBER(cache),
+		  compact_fault_text(cache_fault(cache)));
+}
+
+static void tell_quarantine(const struct cache *cache)
+{
+	struct stream_event event = stream_about(STREAM_QUARANTINE, cache);
+
+	set_text(&event, compact_fault_text(cache_fault(cache)));
+	stream_tell(&event);
 }
 
 void event_quarantined(const struct cache *cache)
 {
-	log_error("cache quarantined", "name=%s cache=%llu reason=\"%s\"",
-		  cache->name, NUMBER(cache),
-		  compact_fault_text(cache->compaction.fault));
+	log_quarantine(cache);
+	tell_quarantine(cache);
+}
+
+static void on_quarantined(struct loop_op *op, int res, unsigned int flags)
+{
+	struct event_mail *mail =
+		loop_entry(op, struct event_mail, quarantined);
+
+	(void)res;
+	(void)flags;
+	op->done = NULL;
+	tell_quarantine(cache_of(mail));
+}
+
+/* The log is told at once, whatever becomes of us. */
+void event_quarantined_by_worker(struct cache *cache)
+{
+	log_quarantine(cache);
+	cache->mail.quarantined.done = on_quarantined;
+	worker_post(cache, &cache->mail.quarantined);
+}
+
+static void on_stalled(struct loop_op *op, int res, unsigned int flags)
+{
+	struct event_mail *mail = loop_entry(op, struct event_mail, stalled);
+	struct stream_event event = stream_about(STREAM_STALL, cache_of(mail));
+
+	(void)res;
+	(void)flags;
+	event.count = mail->sent_stalls;
+	event.ns = mail->sent_stall_ns;
+	/* Pairs with the acquire in event_stalled(). */
+	__atomic_store_n(&mail->stalls_sent, false, __ATOMIC_RELEASE);
+	log_debug("stalled", "name=%s cache=%llu stalls=%llu ns=%llu",
+		  event.name, (unsigned long long)event.cache,
+		  (unsigned long long)event.count,
+		  (unsigned long long)event.ns);
+	stream_tell(&event);
+}
+
+void event_stalled(struct cache *cache, uint64_t now, uint64_t n, uint64_t ns)
+{
+	struct event_mail *mail = &cache->mail;
+
+	mail->stalls += n;
+	mail->stall_ns += n * ns;
+	if (!mail->stalls || (n && now - mail->sent_at < STALLS_EVERY) ||
+	    __atomic_load_n(&mail->stalls_sent, __ATOMIC_ACQUIRE))
+		return;
+	mail->sent_stalls = mail->stalls;
+	mail->sent_stall_ns = mail->stall_ns;
+	mail->stalls = 0;
+	mail->stall_ns = 0;
+	mail->sent_at = now;
+	mail->stalls_sent = true;
+	mail->stalled.done = on_stalled;
+	worker_post(cache, &mail->stalled);
+}
+
+bool event_mail_is_out(const struct cache *cache)
+{
+	return cache->mail.stalls_sent || cache->mail.quarantined.done;
 }

@@ -1,18 +1,35 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * What happens, told to whoever wants to know: the counters and the log. One
- * function for each thing that can happen, called where it has happened, on
- * the control thread unless marked otherwise.
+ * What happens, told to whoever wants to know: the counters, the log and those
+ * who follow (stream.h). One function for each thing that can happen, called
+ * where it has happened, on the control thread unless marked otherwise.
  */
 #ifndef TREEKVD_EVENT_H
 #define TREEKVD_EVENT_H
 
+#include <stdbool.h>
 #include <stdint.h>
 #include <sys/types.h>
 
+#include "daemon/loop.h"
+
+struct adopt_counts;
 struct cache;
 struct conn;
 struct lease;
+struct snapshot_job;
+
+/* What its worker has to tell of a cache: zero at first. */
+struct event_mail {
+	struct loop_op stalled;
+	struct loop_op quarantined;
+	bool stalls_sent; /* the control thread has them, and says when not */
+	uint64_t sent_at;
+	uint64_t stalls; /* to be sent */
+	uint64_t stall_ns;
+	uint64_t sent_stalls; /* sent, the control thread's */
+	uint64_t sent_stall_ns;
+};
 
 void event_created(const struct cache *cache, pid_t pid);
 void event_attached(const struct cache *cache, pid_t pid);
@@ -23,10 +40,39 @@ void event_lease_broken(const struct cache *cache, pid_t holder,
 void event_dropped(const struct cache *cache, pid_t pid);
 
 /* Nobody holds it any more: its memory is being given back. */
-void event_gone(const struct cache *cache);
+void event_gone(struct cache *cache);
 void event_refused(const struct conn *conn, int error, const char *text);
 
-/* On the cache's worker. */
+/* Caches of a predecessor have been taken over. */
+void event_adopted(const struct adopt_counts *counts);
+
+/* Of a job that is over, with its error. */
+void event_saved(const struct cache *cache, const struct snapshot_job *job);
+void event_save_failed(const struct cache *cache,
+		       const struct snapshot_job *job);
+void event_loaded(const struct cache *cache, const struct snapshot_job *job);
+void event_load_failed(const struct cache *cache,
+		       const struct snapshot_job *job);
+
+/* A snapshot that cannot be what it should be; no cache was made for it. */
+void event_file_refused(uid_t uid, const char *name, int error,
+			const char *text);
+
+/* Found by the control thread; and by the cache's worker, on his. */
 void event_quarantined(const struct cache *cache);
+void event_quarantined_by_worker(struct cache *cache);
+
+/**
+ * event_stalled - a writer has waited for us; on the cache's worker
+ * @now: clock_ns()
+ * @n: so often; 0: no more will come for now, what was held back is told
+ * @ns: so long each
+ *
+ * Told once a second at most; what comes sooner, with the next.
+ */
+void event_stalled(struct cache *cache, uint64_t now, uint64_t n, uint64_t ns);
+
+/* Is something on its way to the control thread? */
+bool event_mail_is_out(const struct cache *cache);
 
 #endif /* TREEKVD_EVENT_H */

@@ -38,6 +38,7 @@ const struct histogram_row histogram_rows[HISTOGRAMS] = {
 	[HISTOGRAM_REQUEST_BREAK] = { REQUEST("lease_break") },
 	[HISTOGRAM_REQUEST_SNAPSHOT] = { REQUEST("snapshot") },
 	[HISTOGRAM_REQUEST_RESTORE] = { REQUEST("restore") },
+	[HISTOGRAM_REQUEST_EVENTS] = { REQUEST("events") },
 };
 
 enum histogram_id histogram_of_request(Treekv__Request__BodyCase request)
@@ -63,6 +64,8 @@ enum histogram_id histogram_of_request(Treekv__Request__BodyCase request)
 		return HISTOGRAM_REQUEST_SNAPSHOT;
 	case TREEKV__REQUEST__BODY_RESTORE:
 		return HISTOGRAM_REQUEST_RESTORE;
+	case TREEKV__REQUEST__BODY_EVENTS:
+		return HISTOGRAM_REQUEST_EVENTS;
 	case TREEKV__REQUEST__BODY_HELLO: /* conn.c answers it */
 	case TREEKV__REQUEST__BODY__NOT_SET:
 	case _TREEKV__REQUEST__BODY__CASE_IS_INT_SIZE:

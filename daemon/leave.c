@@ -91,6 +91,10 @@ static void on_taken_back(struct worker_job *job)
 {
 	struct cache *cache = job->cache;
 
+	if (event_mail_is_out(cache)) { /* it overtook that; come again */
+		loop_post(&treekvd.loop, &treekvd.loop, &job->op, 0);
+		return;
+	}
 	store_remove(&treekvd.store, cache);
 	if (*cache->stored)
 		service_forget(cache->stored);

@@ -6,6 +6,7 @@
 #include "daemon/control.h"
 #include "daemon/metrics.h"
 #include "daemon/persist_disk.h"
+#include "daemon/stream.h"
 #include "proto/barrier.h"
 
 #ifdef TREEKVD_JEMALLOC
@@ -117,6 +118,12 @@ static uint64_t leases(const struct control *control)
 	return control->leases;
 }
 
+static uint64_t followers(const struct control *control)
+{
+	(void)control;
+	return stream_followers();
+}
+
 static uint64_t stalls(const struct control *control)
 {
 	uint64_t n = control->counters.stalls_gone;
@@ -178,6 +185,7 @@ COUNTER(attaches)
 COUNTER(detaches)
 COUNTER(drops)
 COUNTER(deaths)
+COUNTER(leases_broken)
 COUNTER(snapshots)
 COUNTER(snapshot_failures)
 COUNTER(snapshot_bytes)
@@ -240,6 +248,10 @@ const struct metric metrics[] = {
 	{ "drops_total", "Caches dropped by request", "", true, count_drops },
 	{ "writer_deaths_total", "Writers that died with a lease", "", true,
 	  count_deaths },
+	{ "leases_broken_total", "Leases taken from their holders", "", true,
+	  count_leases_broken },
+	{ "followers", "Connections that follow the events", "", false,
+	  followers },
 	{ "snapshots_on_disk", "Sound snapshots in the state directory", "",
 	  false, on_disk },
 	{ "snapshots_damaged", "Files there that cannot be restored", "", false,

@@ -14,6 +14,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "daemon/event.h"
 #include "daemon/log.h"
 #include "daemon/persist_impl.h"
 #include "daemon/report.h"
@@ -64,12 +65,9 @@ const char *persist_fault(void)
 static void failed(struct persist *p, const struct snapshot_job *job)
 {
 	snprintf(p->fault, sizeof(p->fault), "%s", job->why.text);
-	if (job->error == -ECANCELED)
-		return;
-	snprintf(persist.fault, sizeof(persist.fault), "%s", job->why.text);
-	log_error(p->loading ? "restore failed" : "snapshot failed",
-		  "name=%s uid=%u error=%d text=\"%s\"", p->cache->name,
-		  p->cache->uid, job->error, job->why.text);
+	if (job->error != -ECANCELED)
+		snprintf(persist.fault, sizeof(persist.fault), "%s",
+			 job->why.text);
 }
 
 static void saved(struct persist *p, struct snapshot_job *job)
@@ -81,15 +79,7 @@ static void saved(struct persist *p, struct snapshot_job *job)
 	p->commit = shm_commit_pack(header->tail, header->parity != 0);
 	p->taken = header->taken;
 	*p->fault = '\0';
-	treekvd.counters.snapshots++;
-	treekvd.counters.snapshot_bytes += header->file_size;
-	histogram_add(&treekvd.histograms.at[HISTOGRAM_SNAPSHOT], job->ns, 1);
-	log_info("snapshot written",
-		 "name=%s uid=%u tail=%llu bytes=%llu us=%llu lost=%u "
-		 "direct=%d",
-		 cache->name, cache->uid, (unsigned long long)header->tail,
-		 (unsigned long long)header->file_size,
-		 (unsigned long long)job->ns / 1000, job->lost, job->direct);
+	event_saved(cache, job);
 	disk_note(job->info);
 	job->info = NULL;
 	if (!cache->named) /* dropped while it was being written */
@@ -119,7 +109,7 @@ static void on_saved(struct worker_job *arrived)
 
 	outcome_of(&out, job);
 	if (job->error) {
-		treekvd.counters.snapshot_failures += job->error != -ECANCELED;
+		event_save_failed(cache, job);
 		failed(p, job);
 	} else {
 		saved(p, job);
@@ -245,15 +235,7 @@ static void note_loaded(struct persist *p, struct snapshot_job *job)
 	p->saved = true;
 	p->commit = persist_commit(p->cache);
 	p->taken = header->taken;
-	histogram_add(&treekvd.histograms.at[HISTOGRAM_RESTORE], job->ns, 1);
-	log_info("cache restored",
-		 "name=%s uid=%u cache=%llu tail=%llu bytes=%llu us=%llu "
-		 "direct=%d",
-		 p->cache->name, p->cache->uid,
-		 (unsigned long long)p->cache->id,
-		 (unsigned long long)header->tail,
-		 (unsigned long long)header->file_size,
-		 (unsigned long long)job->ns / 1000, job->direct);
+	event_loaded(p->cache, job);
 	disk_note(job->info);
 	job->info = NULL;
 }
@@ -268,7 +250,7 @@ static void on_loaded(struct worker_job *arrived)
 
 	outcome_of(&out, job);
 	if (job->error) {
-		treekvd.counters.restore_failures++;
+		event_load_failed(cache, job);
 		failed(p, job);
 		if (job->error == -EBADMSG)
 			disk_damaged(cache->uid, cache->name, job->why.text);
@@ -385,7 +367,7 @@ static int peek(struct snapshot_info **ret, uid_t uid, const char *name,
 		 "where it is: move it away to start afresh",
 		 persist.root, uid, name, why.text);
 	snprintf(persist.fault, sizeof(persist.fault), "%s", out->text);
-	log_error("snapshot refused", "error=%d text=\"%s\"", r, out->text);
+	event_file_refused(uid, name, r, out->text);
 	disk_damaged(uid, name, why.text);
 	return r;
 }

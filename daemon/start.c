@@ -8,6 +8,7 @@
 #include "daemon/control_impl.h"
 #include "daemon/duty.h"
 #include "daemon/errand.h"
+#include "daemon/event.h"
 #include "daemon/lease.h"
 #include "daemon/log.h"
 #include "daemon/persist.h"
@@ -70,10 +71,7 @@ static void adopt(void)
 	fds = service_fds(&n);
 	adopt_all(fds, n, on_adopted, counts);
 	if (n)
-		log_info("adopted",
-			 "caches=%u quarantined=%u damaged=%u unpaired=%u",
-			 counts->sound, counts->quarantined, counts->damaged,
-			 counts->unpaired);
+		event_adopted(counts);
 }
 
 /* Ours from before, or the manager's; a stored one must be of this path. */

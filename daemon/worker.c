@@ -122,7 +122,7 @@ static void unready(struct worker *w, struct cache *cache)
 static void quarantine(struct worker *w, struct cache *cache)
 {
 	shm_store_release(&cache->index->quarantined, cache->compaction.fault);
-	event_quarantined(cache);
+	event_quarantined_by_worker(cache);
 	unready(w, cache);
 	worker_wake(cache);
 }
@@ -162,8 +162,10 @@ static void look_for_stalls(struct worker *w, struct cache *cache, uint64_t now)
 {
 	uint64_t n, ns;
 
-	if (stall_look(cache, now, &n, &ns))
-		histogram_add(&w->histograms.at[HISTOGRAM_STALL], ns, n);
+	if (!stall_look(cache, now, &n, &ns))
+		return;
+	histogram_add(&w->histograms.at[HISTOGRAM_STALL], ns, n);
+	event_stalled(cache, now, n, ns);
 }
 
 static void time_publication(struct worker *w, struct cache *cache)
@@ -430,7 +432,10 @@ static void run_watch(struct worker_job *job)
 /* The last completion of the poll sends the job back. */
 static void run_unwatch(struct worker_job *job)
 {
-	look_for_stalls(job->worker, job->lease->cache, clock_ns());
+	uint64_t now = clock_ns();
+
+	look_for_stalls(job->worker, job->lease->cache, now);
+	event_stalled(job->lease->cache, now, 0, 0);
 	job->lease->unwatching = true;
 	loop_cancel(&job->worker->loop, &job->lease->bell);
 }
@@ -444,6 +449,11 @@ static void run_task(struct worker_job *job)
 		at = &(*at)->next;
 	task->next = NULL;
 	*at = task;
+}
+
+void worker_post(struct cache *cache, struct loop_op *op)
+{
+	loop_post(&cache->worker->loop, cache->worker->control, op, 0);
 }
 
 void worker_run(struct cache *cache, struct worker_task *task)

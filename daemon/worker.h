@@ -102,6 +102,9 @@ void worker_probe(struct worker *worker, struct worker_job *job);
 /* Wakes a writer who sleeps on the generation. */
 void worker_wake(struct cache *cache);
 
+/* On the cache's worker: @op->done() runs on the control thread. */
+void worker_post(struct cache *cache, struct loop_op *op);
+
 /* Runs a task on the worker that has @cache; task->job.done is set. */
 void worker_run(struct cache *cache, struct worker_task *task);
 

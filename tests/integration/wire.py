@@ -80,18 +80,22 @@ def read_varint(data, at):
             return n, at
 
 
-def fields_of(data):
-    """A message's fields by number, the last one of each."""
-    fields, at = {}, 0
+def pairs_of(data):
+    """A message's fields in order: numbers and values."""
+    at = 0
     while at < len(data):
         key, at = read_varint(data, at)
         n, at = read_varint(data, at)
         if key & 7 == 2:
-            fields[key >> 3] = data[at:at + n]
+            yield key >> 3, data[at:at + n]
             at += n
         else:
-            fields[key >> 3] = n - (1 << 64) if n >> 63 else n
-    return fields
+            yield key >> 3, n - (1 << 64) if n >> 63 else n
+
+
+def fields_of(data):
+    """A message's fields by number, the last one of each."""
+    return dict(pairs_of(data))
 
 
 def receive(s):
