@@ -8,6 +8,7 @@
 
 #include "daemon/arena.h"
 #include "daemon/conn.h"
+#include "daemon/socket.h"
 #include "proto/frame.h"
 
 /* Receive buffers that all connections share, provided to the kernel. */
@@ -19,8 +20,7 @@ struct listener {
 	struct loop *loop;
 	const struct conn_ops *ops;
 	char *path;
-	int fd;
-	int lock_fd;
+	struct socket socket;
 	bool kept; /* the socket outlives us: its file stays */
 	int reserve_fd; /* given up to turn a peer away when none is left */
 	bool closing;

@@ -1,10 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
 /*
- * The socket file and who may come in. A lock on PATH.lock decides which daemon
- * owns PATH: the kernel drops it when its holder dies, so a socket file whose
- * lock is free is stale, whatever happened, and two daemons that start at once
- * cannot both think so. The lock file itself stays: removing it would let a
- * third daemon lock a new one while somebody waits on the old.
+ * Who may come in, over the socket that socket.c makes or that we were given.
  *
  * Out of descriptors, accept(2) fails at once whether a peer waits or not, so a
  * multishot accept would spin. We then poll for a peer, give up a reserved
@@ -14,23 +10,17 @@
 #define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
-#include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/file.h>
 #include <sys/mman.h>
-#include <sys/stat.h>
-#include <sys/un.h>
 #include <unistd.h>
 
 #include "daemon/conn_impl.h"
 #include "daemon/log.h"
 
-#define SOCKET_MODE    0660
-#define DIRECTORY_MODE 0755
-#define RING_BYTES     (BUFFERS * sizeof(struct io_uring_buf))
+#define RING_BYTES (BUFFERS * sizeof(struct io_uring_buf))
 
 static const char full_text[] =
 	"treekvd is out of descriptors: raise its LimitNOFILE (ulimit -n), or "
@@ -47,178 +37,6 @@ refuse(const char **why, int error, const char *format, ...)
 	va_end(args);
 	*why = text;
 	return error;
-}
-
-static int address_init(struct sockaddr_un *address, const char *path,
-			const char **why)
-{
-	const size_t size = strlen(path);
-
-	if (size >= sizeof(address->sun_path))
-		return refuse(
-			why, -ENAMETOOLONG,
-			"the socket's path has %zu bytes, but %zu are the "
-			"most that the kernel takes; give a shorter one "
-			"(--socket): %s",
-			size, sizeof(address->sun_path) - 1, path);
-	memset(address, 0, sizeof(*address));
-	address->sun_family = AF_UNIX;
-	memcpy(address->sun_path, path, size);
-	return 0;
-}
-
-static int make_directory(const char *path, const char **why)
-{
-	const char *slash = strrchr(path, '/');
-	char *directory;
-	int r = 0;
-
-	if (!slash || slash == path)
-		return 0;
-	directory = strndup(path, (size_t)(slash - path));
-	if (!directory)
-		return refuse(why, -ENOMEM, "out of memory");
-	if (mkdir(directory, DIRECTORY_MODE) && errno != EEXIST)
-		r = refuse(why, -errno,
-			   "cannot make the socket's directory %s: %s; make it "
-			   "or give another path (--socket)",
-			   directory, strerror(errno));
-	free(directory);
-	return r;
-}
-
-/*
- * A killed daemon's ring holds on to its socket until the kernel has taken the
- * ring apart, a while after the process is gone: that is nobody.
- *
- * Return: who listens there; 0 nobody does; -1 somebody, who cannot be told.
- */
-static pid_t who_listens(const struct sockaddr_un *address)
-{
-	struct ucred credentials = { .pid = -1 };
-	socklen_t size = sizeof(credentials);
-	pid_t ret = 0;
-	int fd;
-
-	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-	if (fd < 0)
-		return 0;
-	if (!connect(fd, (const void *)address, sizeof(*address))) {
-		getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &credentials, &size);
-		ret = credentials.pid > 0 ? credentials.pid : -1;
-		if (ret > 0 && kill(ret, 0) && errno == ESRCH)
-			ret = 0;
-	} else if (errno == EAGAIN) {
-		ret = -1;
-	}
-	close(fd);
-	return ret;
-}
-
-static int refuse_second(const struct sockaddr_un *address, pid_t pid,
-			 const char **why)
-{
-	if (pid > 0)
-		return refuse(why, -EADDRINUSE,
-			      "another treekvd listens on %s (pid %d); stop it "
-			      "or give another path (--socket)",
-			      address->sun_path, (int)pid);
-	return refuse(why, -EADDRINUSE,
-		      "another treekvd listens or is about to listen on %s; "
-		      "stop it or give another path (--socket)",
-		      address->sun_path);
-}
-
-static int take_lock(int *ret, const struct sockaddr_un *address,
-		     const char **why)
-{
-	char path[sizeof(address->sun_path) + sizeof(".lock")];
-	int fd;
-	int r;
-
-	snprintf(path, sizeof(path), "%s.lock", address->sun_path);
-	fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
-	if (fd < 0)
-		return refuse(why, -errno,
-			      "cannot open %s: %s; it keeps two daemons off "
-			      "one socket, so its directory must be writable",
-			      path, strerror(errno));
-	if (flock(fd, LOCK_EX | LOCK_NB)) {
-		r = errno == EWOULDBLOCK ?
-			    refuse_second(address, who_listens(address), why) :
-			    refuse(why, -errno, "cannot lock %s: %s", path,
-				   strerror(errno));
-		close(fd);
-		return r;
-	}
-	*ret = fd;
-	return 0;
-}
-
-/* Clears @address of a socket that nobody listens on. We hold the lock. */
-static int remove_stale(const struct sockaddr_un *address, const char **why)
-{
-	const char *path = address->sun_path;
-	struct stat stat;
-	pid_t pid;
-
-	if (lstat(path, &stat))
-		return 0; /* bind() has the better message for what is odd */
-	if (!S_ISSOCK(stat.st_mode))
-		return refuse(why, -EEXIST,
-			      "%s is there and is no socket; remove it or give "
-			      "another path (--socket)",
-			      path);
-	pid = who_listens(address);
-	if (pid)
-		return refuse_second(address, pid, why);
-	if (unlink(path) && errno != ENOENT)
-		return refuse(why, -errno,
-			      "cannot remove the stale socket %s: %s", path,
-			      strerror(errno));
-	return 0;
-}
-
-/* The mode is set before anybody can connect, and again past the umask. */
-static int bind_and_listen(int fd, const struct sockaddr_un *address,
-			   const char **why)
-{
-	const char *path = address->sun_path;
-
-	if (fchmod(fd, SOCKET_MODE) ||
-	    bind(fd, (const void *)address, sizeof(*address)))
-		return refuse(why, -errno, "cannot bind the socket %s: %s",
-			      path, strerror(errno));
-	if (chmod(path, SOCKET_MODE) || listen(fd, SOMAXCONN))
-		return refuse(why, -errno, "cannot listen on %s: %s", path,
-			      strerror(errno));
-	return 0;
-}
-
-static int socket_new(struct listener *listener, const char **why)
-{
-	struct sockaddr_un address;
-	int r;
-
-	r = address_init(&address, listener->path, why);
-	if (!r)
-		r = make_directory(listener->path, why);
-	if (!r)
-		r = take_lock(&listener->lock_fd, &address, why);
-	if (!r)
-		r = remove_stale(&address, why);
-	if (r)
-		return r;
-	listener->fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-	if (listener->fd < 0)
-		return refuse(why, -errno, "cannot make a socket: %s",
-			      strerror(errno));
-	r = bind_and_listen(listener->fd, &address, why);
-	if (r) {
-		close(listener->fd);
-		listener->fd = -1;
-	}
-	return r;
 }
 
 static int buffers_new(struct listener *listener, const char **why)
@@ -272,7 +90,7 @@ static void accept_arm(struct listener *listener)
 {
 	struct io_uring_sqe *sqe = loop_sqe(listener->loop, &listener->accept);
 
-	io_uring_prep_multishot_accept(sqe, listener->fd, NULL, NULL,
+	io_uring_prep_multishot_accept(sqe, listener->socket.fd, NULL, NULL,
 				       SOCK_CLOEXEC);
 	listener->in_flight++;
 }
@@ -284,7 +102,8 @@ static void wait_full(struct listener *listener)
 			    listener->n_conns, full_text);
 	listener->full = true;
 	listener->in_flight++;
-	loop_poll_once(listener->loop, listener->fd, &listener->readable);
+	loop_poll_once(listener->loop, listener->socket.fd,
+		       &listener->readable);
 }
 
 /* Nothing else helped: look again in a while. */
@@ -353,7 +172,7 @@ static void readable_done(struct loop_op *op, int res, unsigned int flags)
 	}
 	if (listener->reserve_fd >= 0)
 		close(listener->reserve_fd);
-	fd = accept4(listener->fd, NULL, NULL, SOCK_CLOEXEC);
+	fd = accept4(listener->socket.fd, NULL, NULL, SOCK_CLOEXEC);
 	listener->reserve_fd = reserve_open();
 	if (fd < 0) {
 		wait_retry(listener);
@@ -367,7 +186,7 @@ static void readable_done(struct loop_op *op, int res, unsigned int flags)
 	} else {
 		conn_turn_away(fd, -EMFILE, full_text);
 		/* Closes it, and no other thread can take its number. */
-		listener->reserve_fd = dup3(listener->fd, fd, O_CLOEXEC);
+		listener->reserve_fd = dup3(listener->socket.fd, fd, O_CLOEXEC);
 		wait_full(listener);
 	}
 }
@@ -388,13 +207,13 @@ static struct listener *release(struct listener *listener)
 {
 	if (listener->reserve_fd >= 0)
 		close(listener->reserve_fd);
-	if (listener->fd >= 0) {
+	if (listener->socket.fd >= 0) {
 		if (!listener->kept)
 			unlink(listener->path);
-		close(listener->fd);
+		close(listener->socket.fd);
 	}
-	if (listener->lock_fd >= 0)
-		close(listener->lock_fd);
+	if (listener->socket.lock_fd >= 0)
+		close(listener->socket.lock_fd);
 	buffers_free(listener);
 	if (listener->arena.base)
 		arena_exit(&listener->arena);
@@ -422,8 +241,8 @@ static int listener_init(struct listener *listener, const char *path,
 		return refuse(why, -errno, "cannot open /dev/null: %s",
 			      strerror(errno));
 	if (inherited < 0)
-		return socket_new(listener, why);
-	listener->fd = inherited;
+		return socket_listen(&listener->socket, path, "socket", why);
+	listener->socket.fd = inherited;
 	listener->kept = true;
 	return 0;
 }
@@ -438,8 +257,8 @@ int listener_new(struct listener **ret, struct loop *loop, const char *path,
 		return refuse(why, -ENOMEM, "out of memory");
 	listener->loop = loop;
 	listener->ops = ops;
-	listener->fd = -1;
-	listener->lock_fd = -1;
+	listener->socket.fd = -1;
+	listener->socket.lock_fd = -1;
 	listener->reserve_fd = -1;
 	listener->accept.done = accept_done;
 	listener->readable.done = readable_done;
@@ -457,7 +276,7 @@ int listener_new(struct listener **ret, struct loop *loop, const char *path,
 
 int listener_fd(const struct listener *listener)
 {
-	return listener->fd;
+	return listener->socket.fd;
 }
 
 void listener_keep(struct listener *listener)
