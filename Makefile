@@ -11,6 +11,7 @@ includedir ?= $(prefix)/include
 mandir ?= $(prefix)/share/man
 sysconfdir ?= $(if $(filter /usr /usr/local,$(prefix)),/etc,$(prefix)/etc)
 docdir ?= $(prefix)/share/doc/treekvd
+datadir ?= $(prefix)/share/treekvd
 unitdir ?= $(prefix)/lib/systemd/system
 sysusersdir ?= $(prefix)/lib/sysusers.d
 tmpfilesdir ?= $(prefix)/lib/tmpfiles.d
@@ -267,7 +268,11 @@ format: deps-lint ## lay out all sources
 deps: ## install what the build and the demo need (Debian packages)
 	$(Q)sh tests/deps.sh build demo
 
-deps-check deps-bench deps-fuzz deps-lint:
+deps-check:
+	$(Q)sh tests/deps.sh build demo check
+	$(Q)sh tests/prometheus.sh $(O)
+
+deps-bench deps-fuzz deps-lint:
 	$(Q)sh tests/deps.sh build demo $(@:deps-%=%)
 
 deps-deb:
@@ -291,6 +296,11 @@ installed := $(foreach p,$(programs),755 $(p) $(bindir)/$(notdir $(p))) \
 	644 systemd/treekvd.tmpfiles $(tmpfilesdir)/treekvd.conf \
 	644 systemd/treekvd-hugepages.conf \
 		$(docdir)/examples/treekvd-hugepages.conf \
+	644 systemd/treekvd-metrics.socket $(unitdir)/treekvd-metrics.socket \
+	644 systemd/treekvd-metrics.service \
+		$(unitdir)/treekvd-metrics.service \
+	644 systemd/treekvd.rules.yml $(datadir)/treekvd.rules.yml \
+	644 systemd/treekvd-dashboard.json $(datadir)/treekvd-dashboard.json \
 	$(foreach p,$(programs),644 systemd/treekv.bash-completion \
 		$(completionsdir)/$(notdir $(p)))
 conf := $(DESTDIR)$(sysconfdir)/treekvd/treekvd.conf
@@ -310,7 +320,8 @@ uninstall: ## take it away again; an edited treekvd.conf stays
 	$(Q)set -- $(installed); while [ $$# -gt 0 ]; do \
 		rm -f "$(DESTDIR)$$3"; shift 3; done
 	$(Q)rm -f $(DESTDIR)$(libdir)/libtreekv.so
-	$(Q)rmdir $(DESTDIR)$(docdir)/examples $(DESTDIR)$(docdir) || :
+	$(Q)rmdir $(DESTDIR)$(docdir)/examples $(DESTDIR)$(docdir) \
+		$(DESTDIR)$(datadir) || :
 	$(Q)if cmp -s $(O)/systemd/treekvd.conf "$(conf)"; then \
 		rm -f "$(conf)"; rmdir "$(dir $(conf))"; fi
 	$(Q)$(if $(live),sh systemd/apply.sh)

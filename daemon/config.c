@@ -8,7 +8,6 @@
  */
 #include <assert.h>
 #include <ctype.h>
-#include <ctype.h>
 #include <errno.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -19,6 +18,7 @@
 #include "daemon/config.h"
 #include "daemon/config_table.h"
 #include "daemon/crash.h"
+#include "daemon/endpoint.h"
 #include "daemon/log.h"
 #include "proto/frame.h"
 #include "proto/size.h"
@@ -131,6 +131,24 @@ const struct option_row config_options[] = {
 	  .words = restore_words,
 	  .offset = offsetof(struct config, restore),
 	  .live = true },
+	{ .name = "metrics",
+	  .metavar = "off|PATH|ADDRESS:PORT",
+	  .text = "off",
+	  .help = "serve metrics to Prometheus over HTTP: on a Unix socket, or "
+		  "on a port of a loopback address, which every user of this "
+		  "machine can read",
+	  .type = OPTION_ENDPOINT,
+	  .offset = offsetof(struct config, metrics) },
+	{ .name = "metrics-tenants",
+	  .metavar = "N",
+	  .text = "10",
+	  .help = "how many users the metrics name, those whose caches take "
+		  "the most memory; the others are summed up",
+	  .type = OPTION_NUMBER,
+	  .min = 0,
+	  .max = 1000,
+	  .offset = offsetof(struct config, metrics_tenants),
+	  .live = true },
 	{ .name = "config",
 	  .metavar = "FILE",
 	  .text = FILE_DEFAULT,
@@ -219,6 +237,17 @@ static int set_path(const struct option_row *row, char **to, const char *value,
 	return 0;
 }
 
+static int set_endpoint(const struct option_row *row, char **to,
+			const char *value, const struct place *place)
+{
+	struct endpoint endpoint;
+
+	if (endpoint_parse(&endpoint, value))
+		return refuse(place, "%s cannot be '%s'; it is " ENDPOINT_FORMS,
+			      row->name, value);
+	return set_path(row, to, value, place);
+}
+
 static int set_word(const struct option_row *row, int *to, const char *value,
 		    const struct place *place)
 {
@@ -255,6 +284,8 @@ static int option_set(struct config *config, const struct option_row *row,
 	switch (row->type) {
 	case OPTION_PATH:
 		return set_path(row, to, value, place);
+	case OPTION_ENDPOINT:
+		return set_endpoint(row, to, value, place);
 	case OPTION_WORD:
 		return set_word(row, to, value, place);
 	case OPTION_NUMBER:
@@ -466,6 +497,7 @@ static bool option_equal(const struct option_row *row, const struct config *a,
 
 	switch (row->type) {
 	case OPTION_PATH:
+	case OPTION_ENDPOINT:
 		return strcmp(*(char *const *)x, *(char *const *)y) == 0;
 	case OPTION_WORD:
 		return *(const int *)x == *(const int *)y;
@@ -485,6 +517,7 @@ static void option_exchange(const struct option_row *row, struct config *to,
 {
 	static const size_t sizes[] = {
 		[OPTION_PATH] = sizeof(char *),
+		[OPTION_ENDPOINT] = sizeof(char *),
 		[OPTION_WORD] = sizeof(int),
 		[OPTION_NUMBER] = sizeof(uint32_t),
 		[OPTION_FLAG] = sizeof(bool),
@@ -523,6 +556,7 @@ void config_free(struct config *config)
 {
 	free(config->socket);
 	free(config->state_dir);
+	free(config->metrics);
 	free(config->file);
 	memset(config, 0, sizeof(*config));
 }

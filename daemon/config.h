@@ -35,6 +35,8 @@ struct config {
 	uint64_t snapshot_rate; /* bytes a second, 0: no limit */
 	int snapshot_on_stop;
 	int restore;
+	char *metrics; /* an endpoint */
+	uint32_t metrics_tenants;
 	char *file; /* --config */
 	bool keeper; /* keep a daemon running, see keeper.h */
 };

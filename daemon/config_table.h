@@ -8,10 +8,11 @@
 #include <stdint.h>
 #include <stdio.h>
 
-#define CONFIG_OPTIONS 12
+#define CONFIG_OPTIONS 14
 
 enum option_type {
 	OPTION_PATH,
+	OPTION_ENDPOINT, /* see endpoint.h; kept as it is written */
 	OPTION_SIZE,
 	OPTION_WORD, /* one of words, stored as its index */
 	OPTION_NUMBER,

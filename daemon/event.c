@@ -58,12 +58,22 @@ void event_detached(const struct lease *lease)
 	tell_of(STREAM_DETACH, lease->cache, lease->pid);
 }
 
-void event_writer_died(const struct lease *lease)
+static void died(const struct cache *cache, pid_t pid)
 {
 	treekvd.counters.deaths++;
-	log_info("writer died", "name=%s cache=%llu pid=%d", lease->cache->name,
-		 NUMBER(lease->cache), lease->pid);
-	tell_of(STREAM_DEATH, lease->cache, lease->pid);
+	log_info("writer died", "name=%s cache=%llu pid=%d", cache->name,
+		 NUMBER(cache), pid);
+	tell_of(STREAM_DEATH, cache, pid);
+}
+
+void event_writer_died(const struct lease *lease)
+{
+	died(lease->cache, lease->pid);
+}
+
+void event_died_unseen(const struct cache *cache)
+{
+	died(cache, (pid_t)cache->index->lease_pid);
 }
 
 void event_lease_broken(const struct cache *cache, pid_t holder,

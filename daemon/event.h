@@ -35,6 +35,9 @@ void event_created(const struct cache *cache, pid_t pid);
 void event_attached(const struct cache *cache, pid_t pid);
 void event_detached(const struct lease *lease);
 void event_writer_died(const struct lease *lease);
+
+/* It was adopted, and its writer has not lived to see that. */
+void event_died_unseen(const struct cache *cache);
 void event_lease_broken(const struct cache *cache, pid_t holder,
 			uint32_t passes);
 void event_dropped(const struct cache *cache, pid_t pid);

@@ -4,6 +4,7 @@
 #include <unistd.h>
 
 #include "daemon/control.h"
+#include "daemon/http.h"
 #include "daemon/metrics.h"
 #include "daemon/persist_disk.h"
 #include "daemon/stream.h"
@@ -118,6 +119,12 @@ static uint64_t leases(const struct control *control)
 	return control->leases;
 }
 
+static uint64_t http_answered(const struct control *control)
+{
+	(void)control;
+	return http_requests();
+}
+
 static uint64_t followers(const struct control *control)
 {
 	(void)control;
@@ -219,8 +226,8 @@ const struct metric metrics[] = {
 	  false, pool_limit },
 	{ "pool_used_bytes", "What all caches together take", "bytes", false,
 	  pool_used },
-	{ "huge_pages_total", "2 MiB pages that this machine has reserved", "",
-	  false, huge_pages_total },
+	{ "huge_pages", "2 MiB pages that this machine has reserved", "", false,
+	  huge_pages_total },
 	{ "huge_pages_free", "2 MiB pages that nobody has mapped", "", false,
 	  huge_pages_free },
 	{ "caches", "Caches, dropped ones that are still held included", "",
@@ -250,6 +257,8 @@ const struct metric metrics[] = {
 	  count_deaths },
 	{ "leases_broken_total", "Leases taken from their holders", "", true,
 	  count_leases_broken },
+	{ "http_requests_total", "Requests for metrics over HTTP", "", true,
+	  http_answered },
 	{ "followers", "Connections that follow the events", "", false,
 	  followers },
 	{ "snapshots_on_disk", "Sound snapshots in the state directory", "",

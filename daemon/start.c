@@ -9,6 +9,7 @@
 #include "daemon/duty.h"
 #include "daemon/errand.h"
 #include "daemon/event.h"
+#include "daemon/http.h"
 #include "daemon/lease.h"
 #include "daemon/log.h"
 #include "daemon/persist.h"
@@ -46,18 +47,17 @@ static void on_adopted(struct cache *cache)
 {
 	struct lease *lease;
 	bool dropped = cache->index->flags & SHM_CACHE_DROPPED;
-	bool died = false;
 
 	store_add(&treekvd.store, cache);
 	worker_give(control_least_loaded(), cache, &cache->give);
 	if (lease_restore(&lease, cache, &treekvd.loop, control_writer_died,
 			  control_lease_over)) {
-		died = shm_load_relaxed(&cache->index->lease_id);
+		if (shm_load_relaxed(&cache->index->lease_id))
+			event_died_unseen(cache);
 		shm_store_relaxed(&cache->index->lease_id, 0);
 	} else {
 		treekvd.leases++;
 	}
-	treekvd.counters.deaths += died;
 	if (dropped || (cache->ephemeral && !cache->lease))
 		control_drop(cache);
 }
@@ -118,6 +118,7 @@ int control_start(const struct config *config, const char **why)
 	adopt();
 	persist_start();
 	duty_start(&treekvd);
+	http_start(&treekvd);
 	return 0;
 }
 
@@ -150,6 +151,7 @@ static void end_all(void)
 void control_stop(void)
 {
 	service_notify("STOPPING=1");
+	http_stop();
 	treekvd.listener = listener_free(treekvd.listener);
 	persist_stop();
 	if (!treekvd.kept)

@@ -12,10 +12,13 @@ packages()
 	build)
 		echo gcc libc6-dev make pkg-config liburing-dev \
 			libjemalloc-dev protobuf-c-compiler libprotobuf-c-dev \
-			libxxhash-dev
+			libxxhash-dev libmicrohttpd-dev
 		;;
 	demo) echo bible-kjv bible-kjv-text python3 ;;
-	check) echo libcmocka-dev python3 spin mandoc ;;
+	check)
+		echo libcmocka-dev python3 spin mandoc libmicrohttpd12 curl \
+			python3-prometheus-client
+		;;
 	bench) echo python3 redis-server ;;
 	deb) echo debhelper dpkg-dev fakeroot lintian ;;
 	systemd) echo debootstrap systemd-container ;;

@@ -307,13 +307,25 @@ is_back()
 test_adoption()
 {
 	start_daemon --keeper
-	"$writer" --cache kept --steps 100 >/dev/null 2>&1
-	kill -KILL "$("$treekvctl" status --json | grep -oE '"pid": [0-9]+' |
-		grep -oE '[0-9]+')"
+	mkfifo "$dir/kept.in"
+	"$writer" --cache kept --steps 100 --hold <"$dir/kept.in" \
+		>"$dir/out" 2>&1 &
+	holder=$!
+	exec 9>"$dir/kept.in"
+	wait_for_line "$dir/out" holding
+	served_by=$("$treekvctl" status --json | grep -oE '"pid": [0-9]+' |
+		grep -oE '[0-9]+')
+	kill -STOP "$served_by"
+	kill -KILL $holder
+	wait $holder 2>/dev/null
+	kill -KILL "$served_by"
+	exec 9>&-
 	wait_for is_back
 	"$treekvctl" events --json >"$dir/events"
 	tells "adopt, after the daemon was killed" adopt \
 		"e['count'] == 1 and 'damaged=0' in e['text']"
+	tells "and death, of who died meanwhile" death \
+		"e['name'] == 'kept' and e['pid'] == $holder"
 	stop_daemon
 }
 

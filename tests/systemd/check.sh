@@ -18,7 +18,7 @@ cd "$(dirname "$0")/../.."
 root=$O/systemd-root
 packages="libtreekv0 libtreekv-dev treekvd"
 include=systemd,systemd-sysv,dbus,man-db,liburing2,libjemalloc2
-include=$include,libprotobuf-c1,libxxhash0
+include=$include,libprotobuf-c1,libxxhash0,libmicrohttpd12
 deadline=60 # seconds, for a machine to boot or to end
 nspawn=
 output=
@@ -62,15 +62,16 @@ clean_up()
 
 make_root()
 {
-	[ ! -d "$root/base" ] || return 0
+	[ "$(cat "$root/include" 2>/dev/null)" != "$include" ] || return 0
 	echo "making the container's file system in $root (once)"
-	rm -rf "$root/new"
+	rm -rf "$root/base" "$root/new"
 	mkdir -p "$root"
 	debootstrap --variant=minbase --include="$include" bookworm \
 		"$root/new" >"$root/log" 2>&1 ||
 		skip "debootstrap failed: $(tail -n 1 "$root/log")"
 	rm -rf "$root"/new/var/cache/apt/archives/*.deb
 	mv "$root/new" "$root/base"
+	echo "$include" >"$root/include"
 }
 
 # Asked each time: nspawn's first child only makes the one that stays.

@@ -276,6 +276,48 @@ case_reload()
 	sed -i '/many/d' $conf
 }
 
+# metrics_on PORT: into $work/metrics, by a client that does HTTP 1.0
+metrics_on()
+{
+	exec 3<>"/dev/tcp/127.0.0.1/$1" || return
+	printf 'GET /metrics HTTP/1.0\r\n\r\n' >&3
+	cat <&3 >$work/metrics
+	exec 3>&-
+	grep -q '^treekvd_uptime_seconds ' $work/metrics
+}
+
+case_metrics()
+{
+	local conf=/etc/treekvd/treekvd.conf
+	local drop_in=/run/systemd/system/treekvd.service.d/metrics.conf
+
+	echo 'metrics = /run/treekvd/metrics.sock' >>$conf
+	systemctl restart treekvd
+	check "metrics on a socket" wait_for test -S /run/treekvd/metrics.sock
+	check "for the daemon's group" test "$(stat -c '%U:%G %a' \
+		/run/treekvd/metrics.sock)" = "treekv:treekv 660"
+	check "treekvd-metrics.socket is not enabled by itself" test \
+		"$(systemctl is-enabled treekvd-metrics.socket)" = disabled
+	check "and can be" systemctl enable --now treekvd-metrics.socket
+	check "metrics on a loopback port, through systemd" \
+		wait_for metrics_on 9971
+	check "the proxy is confined as well" systemd-analyze security \
+		--threshold=15 --no-pager treekvd-metrics.service
+	mkdir -p "${drop_in%/*}"
+	man -P cat 8 treekvd | sed -n '/^ *\[Service\]/,/^$/s/^ *//p' >$drop_in
+	sed -i 's,^metrics = .*,metrics = 127.0.0.1:9972,' $conf
+	systemctl daemon-reload
+	systemctl restart treekvd
+	check "metrics on a loopback port, by the manual's drop-in" \
+		wait_for metrics_on 9972
+	check "systemd-analyze security with it: at most 1.5" systemd-analyze \
+		security --threshold=15 --no-pager treekvd.service
+	rm $drop_in
+	sed -i 's,^metrics = .*,metrics = /run/treekvd/metrics.sock,' $conf
+	systemctl daemon-reload
+	systemctl restart treekvd
+}
+
 case_restart()
 {
 	local before pid
@@ -331,6 +373,8 @@ case_kill()
 		fi
 	done
 	ok "$rounds rounds of kill -9 under $writers writers: each goes on"
+	check "and metrics are served by the last of those daemons" \
+		wait_for metrics_on 9971
 	echo "figure - kill -9 under $writers writers, $rounds rounds, to" \
 		"serving: $(sort -n $work/took | awk '{ t[NR] = $1 / 1000 }
 		END { printf "median %.0f ms, most %.0f ms",
@@ -509,6 +553,7 @@ case_install
 case_users
 case_status
 case_reload
+case_metrics
 start_writers
 case_restart
 case_bad_restart

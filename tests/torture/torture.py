@@ -284,8 +284,12 @@ class Torture:
         self.keeper.terminate()
         self.keeper.wait()
         for cache in self.caches:
-            cache.saved = cache.floor or None
+            if cache.hole is None:
+                cache.saved = cache.floor or None
         self.start()
+        for cache in self.caches:
+            if cache.hole is not None and cache.name not in self.listed():
+                self.dropped(cache)  # what is in quarantine is not saved
         self.totals["stops and restores"] += 1
 
     def lie(self):

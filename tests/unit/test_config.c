@@ -219,18 +219,20 @@ static void test_the_last_flag_counts(void **state)
 static void test_refused_flags_say_why(void **state)
 {
 	(void)state;
-	assert_refused("--wrokers", "2",
-		       "treekvd: there is no option '--wrokers'; there are "
-		       "--socket, --state-dir, --pool, --huge-pages, "
-		       "--workers, --log-level, --snapshot-every, "
-		       "--snapshot-rate, --snapshot-on-stop, --restore, "
-		       "--config, --keeper; see treekvd --help\n");
-	assert_refused("here", NULL,
-		       "treekvd: there is no option 'here'; there are "
-		       "--socket, --state-dir, --pool, --huge-pages, "
-		       "--workers, --log-level, --snapshot-every, "
-		       "--snapshot-rate, --snapshot-on-stop, --restore, "
-		       "--config, --keeper; see treekvd --help\n");
+	assert_refused(
+		"--wrokers", "2",
+		"treekvd: there is no option '--wrokers'; there are "
+		"--socket, --state-dir, --pool, --huge-pages, "
+		"--workers, --log-level, --snapshot-every, "
+		"--snapshot-rate, --snapshot-on-stop, --restore, "
+		"--metrics, --metrics-tenants, --config, --keeper; see treekvd --help\n");
+	assert_refused(
+		"here", NULL,
+		"treekvd: there is no option 'here'; there are "
+		"--socket, --state-dir, --pool, --huge-pages, "
+		"--workers, --log-level, --snapshot-every, "
+		"--snapshot-rate, --snapshot-on-stop, --restore, "
+		"--metrics, --metrics-tenants, --config, --keeper; see treekvd --help\n");
 	assert_refused("--pool", NULL, "treekvd: --pool lacks its SIZE\n");
 	assert_refused("--workers", "0",
 		       "treekvd: workers cannot be '0'; it is a number from "
@@ -264,12 +266,14 @@ static void test_refused_files_name_the_line(void **state)
 			    "2: there is no option 'worker'; there are "
 			    "socket, state-dir, pool, huge-pages, workers, "
 			    "log-level, snapshot-every, snapshot-rate, "
-			    "snapshot-on-stop, restore");
+			    "snapshot-on-stop, restore, metrics, "
+			    "metrics-tenants");
 	assert_file_refused("config = /etc/other\n",
 			    "1: there is no option 'config'; there are "
 			    "socket, state-dir, pool, huge-pages, workers, "
 			    "log-level, snapshot-every, snapshot-rate, "
-			    "snapshot-on-stop, restore");
+			    "snapshot-on-stop, restore, metrics, "
+			    "metrics-tenants");
 	assert_file_refused("workers 2\n",
 			    "1: 'workers 2' is not of the form name = value");
 	assert_file_refused("pool =\n",
