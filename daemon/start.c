@@ -129,6 +129,8 @@ static void let_go(void)
 
 	for (; cache; cache = next) {
 		next = cache->next;
+		if (cache->lease) /* stays recorded, for the next daemon */
+			lease_free(cache->lease);
 		cache_free(cache);
 	}
 }
