@@ -70,6 +70,20 @@ static void failed(struct persist *p, const struct snapshot_job *job)
 			 job->why.text);
 }
 
+/*
+ * Dropped while it was being written. A new cache of that name may have been
+ * saved meanwhile, and whose file it is now cannot be told: he is saved again.
+ */
+static void unwanted(const struct cache *cache)
+{
+	const struct cache *heir =
+		store_find(&treekvd.store, cache->uid, cache->name);
+
+	disk_remove(persist.root, cache->uid, cache->name);
+	if (heir && heir->persist)
+		heir->persist->saved = false;
+}
+
 static void saved(struct persist *p, struct snapshot_job *job)
 {
 	const struct snapshot_header *header = &job->info->header;
@@ -82,8 +96,8 @@ static void saved(struct persist *p, struct snapshot_job *job)
 	event_saved(cache, job);
 	disk_note(job->info);
 	job->info = NULL;
-	if (!cache->named) /* dropped while it was being written */
-		disk_remove(persist.root, cache->uid, cache->name);
+	if (!cache->named && !p->keep_file)
+		unwanted(cache);
 }
 
 static void outcome_of(struct outcome *out, const struct snapshot_job *job)
@@ -410,8 +424,10 @@ void persist_dropped(struct cache *cache, bool keep_file)
 	struct persist *p = cache->persist;
 	int r = 0;
 
-	if (p && p->job)
+	if (p && p->job) {
 		__atomic_store_n(&p->job->cancel, true, __ATOMIC_RELAXED);
+		p->keep_file = keep_file;
+	}
 	if (!keep_file && !cache->ephemeral)
 		r = disk_remove(persist.root, cache->uid, cache->name);
 	if (r && r != -ENOENT && r != -ENOTDIR)

@@ -16,6 +16,7 @@ struct persist {
 	struct cache *cache;
 	struct snapshot_job *job; /* NULL: nothing is under way */
 	bool loading;
+	bool keep_file; /* dropped while a job is under way: the file stays */
 	bool saved; /* there is a file of commit */
 	uint64_t commit;
 	uint64_t taken; /* seconds since 1970; 0: never */
