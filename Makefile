@@ -75,14 +75,17 @@ cflags += $(CFLAGS)
 gen := $(O)/gen/treekv.pb-c.c
 proto_objs := $(patsubst %,$(O)/proto/%.o,histogram layout size) \
 	$(O)/gen/treekv.pb-c.o
-pure_objs := $(patsubst %,$(O)/daemon/%.o,policy order compact)
+choice_objs := $(patsubst %,$(O)/daemon/%.o,policy survivors)
+pure_objs := $(patsubst %,$(O)/daemon/%.o,order compact compact_prompt) \
+	$(choice_objs)
 daemon_objs := $(patsubst %.c,$(O)/%.o,$(filter-out daemon/main.c,\
 	$(wildcard daemon/*.c))) $(proto_objs)
-lib_objs := $(patsubst %,$(O)/client/%.o,cache conn error lease open writer) \
-	$(proto_objs)
+lib_objs := $(patsubst %,$(O)/client/%.o,cache conn error lease open prefill \
+	writer) $(choice_objs) $(proto_objs)
 local_objs := $(O)/client/local.o $(pure_objs)
 ctl_objs := $(patsubst %,$(O)/client/%.o,ctl doctor events hugepages json \
 	persist replay show show_json) $(lib_objs) $(pure_objs)
+kernel_objs := $(patsubst %,$(O)/client/run/kernel-%.o,generic v3 v4)
 run_objs := $(patsubst client/run/%.c,$(O)/client/run/%.o,\
 	$(wildcard client/run/*.c)) $(O)/client/run/embedded.o \
 	$(lib_objs) $(local_objs)
@@ -192,8 +195,8 @@ $(O)/man/%: client/%
 # ---- tests -----------------------------------------------------------------
 
 $(O)/tests/%: $(O)/tests/unit/%.o $(unit_helpers) $(daemon_objs) \
-		$(patsubst %,$(O)/client/%.o,cache conn error lease open writer \
-			local)
+		$(patsubst %,$(O)/client/%.o,cache conn error lease open \
+			prefill writer local) $(kernel_objs)
 	@mkdir -p $(@D)
 	$(say) LD $@
 	$(Q)$(CC) $(cflags) $(ldflags) -o $@ $(sort $^) -lcmocka -luring \

@@ -151,6 +151,7 @@ fail:
 
 void cache_exit(struct treekv_cache *cache)
 {
+	cache->prefill = cache_prefill_free(cache->prefill);
 	free(cache->layer);
 	free(cache->head);
 	free(cache->ranks);

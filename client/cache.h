@@ -15,6 +15,15 @@
 #include "client/treekv.h"
 #include "proto/shm.h"
 
+/* What survived of a prompt: by layer, in every head of it. */
+struct cache_prompt {
+	uint64_t tail;
+	uint32_t *live; /* [layers] rows */
+	uint32_t *walk; /* [layers] where decoding's walk begins */
+};
+
+struct cache_prefill; /* prefill.c's */
+
 /* How a writer reaches whoever compacts. */
 struct cache_ops {
 	/* Somebody should look at commit or seen. No wait, no allocation. */
@@ -28,6 +37,13 @@ struct cache_ops {
 		    int timeout_ms);
 	/* The epoch has changed: there is a new daemon. Never waits long. */
 	void (*renew)(struct treekv_cache *cache);
+	/*
+	 * Commit a prompt whose rows are written. Return: 0 when it is; -ESTALE
+	 * the lease is lost; -ETIMEDOUT it is not known whether it took place;
+	 * another errno: refused, nothing has happened.
+	 */
+	int (*prefill)(struct treekv_cache *cache,
+		       const struct cache_prompt *prompt, int timeout_ms);
 	/* Unmaps, and tells who is to know within that time, or else later. */
 	void (*release)(struct treekv_cache *cache, int timeout_ms);
 };
@@ -74,6 +90,7 @@ struct treekv_cache {
 	unsigned int parity;
 	uint32_t step; /* tokens of the running step, 0: none */
 	bool stalled; /* before the step that begins next */
+	struct cache_prefill *prefill; /* that is running; NULL: none */
 
 	struct cache_layer *layer; /* [layers] */
 	struct cache_head *head; /* [layers][kv_heads] */
@@ -97,6 +114,27 @@ void cache_exit(struct treekv_cache *cache);
 
 /* Takes the newest order into use. Return: 0, -ESTALE. */
 int cache_adopt(struct treekv_cache *cache);
+
+/* Has the lease been broken meanwhile? Return: 0, -ESTALE. */
+int cache_check_lease(struct treekv_cache *cache);
+
+/* Neither a step nor a prefill may be running. Return: 0, -ESTALE, -EBUSY. */
+int cache_check_idle(const struct treekv_cache *cache);
+
+/* Takes NULL, returns it. */
+struct cache_prefill *cache_prefill_free(struct cache_prefill *prefill);
+
+/* The slot of the i-th token since base_tail. */
+uint32_t cache_slot(const struct treekv_cache *cache, uint32_t layer,
+		    const struct cache_head *head, uint64_t i);
+
+/* Adds the mean of a group's weights to scores. */
+void cache_add_scores(float *to, const float *from, const float *weights,
+		      uint32_t group, size_t stride, uint32_t n);
+
+/* Stores the ids of @n tokens from the tail on; NULL: 0 each. */
+void cache_record_ids(struct treekv_cache *cache, const uint32_t *ids,
+		      uint32_t n);
 
 static inline struct cache_head *cache_head_at(const struct treekv_cache *cache,
 					       uint32_t layer, uint32_t head)

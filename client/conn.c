@@ -66,6 +66,9 @@ static const struct request_kind {
 					    false },
 	[TREEKV__REQUEST__BODY_EVENTS] = { "events", TREEKV__REPLY__BODY_EVENTS,
 					   true, true },
+	[TREEKV__REQUEST__BODY_PREFILL] = { "commit a prompt",
+					    TREEKV__REPLY__BODY__NOT_SET,
+					    true },
 };
 
 /* A reply as it comes in. */

@@ -9,14 +9,17 @@
 
 #define ERROR_SIZE 1024
 
-#define POLICIES (sizeof(policies) / sizeof(policies[0]))
+#define METHODS	 (sizeof(methods) / sizeof(methods[0]))
+#define POLICIES (TREEKV_POLICY_FULL + 1)
 
 static_assert((int)TREEKV_POLICY_TREEKV == (int)SHM_POLICY_TREEKV, "ABI");
 static_assert((int)TREEKV_POLICY_FULL == (int)SHM_POLICY_FULL, "ABI");
 
 static _Thread_local char error_text[ERROR_SIZE];
 
-static const char *const policies[] = {
+/* The policies', and what else compresses prompts. */
+static const char *const methods[] = {
+	[TREEKV_PREFILL_POLICY] = "policy",
 	[TREEKV_POLICY_TREEKV] = "treekv",
 	[TREEKV_POLICY_TREEKV_LEFT] = "treekv-left",
 	[TREEKV_POLICY_TREEKV_SKIP] = "treekv-skip",
@@ -24,6 +27,7 @@ static const char *const policies[] = {
 	[TREEKV_POLICY_H2O] = "h2o",
 	[TREEKV_POLICY_TOVA] = "tova",
 	[TREEKV_POLICY_FULL] = "full",
+	[TREEKV_PREFILL_SNAPKV] = "snapkv",
 };
 
 /* Goes by way of a second buffer: arguments may point into the last text. */
@@ -48,31 +52,52 @@ const char *treekv_policy_name(enum treekv_policy policy)
 {
 	size_t i = (size_t)policy;
 
-	return i < POLICIES ? policies[i] : NULL;
+	return i && i < POLICIES ? methods[i] : NULL;
 }
 
-static void list_policies(char *to, size_t size)
+const char *treekv_prefill_name(enum treekv_prefill_method method)
 {
+	size_t i = (size_t)method;
+
+	return i < METHODS ? methods[i] : NULL;
+}
+
+/* Looks among the methods from @from to @end. */
+static int parse(unsigned int *ret, const char *what, const char *name,
+		 size_t from, size_t end)
+{
+	char all[128] = "";
 	size_t used = 0;
 
-	to[0] = '\0';
-	for (size_t i = 0; i < POLICIES && used < size; i++) {
-		if (policies[i])
-			used += (size_t)snprintf(to + used, size - used, "%s%s",
-						 used ? ", " : "", policies[i]);
-	}
+	for (size_t i = from; i < end; i++)
+		if (!strcmp(methods[i], name)) {
+			*ret = (unsigned int)i;
+			return 0;
+		}
+	for (size_t i = from; i < end && used < sizeof(all); i++)
+		used += (size_t)snprintf(all + used, sizeof(all) - used, "%s%s",
+					 used ? ", " : "", methods[i]);
+	return error_set(-EINVAL, "'%s' is no %s; there are %s", name, what,
+			 all);
 }
 
 int treekv_policy_parse(enum treekv_policy *ret, const char *name)
 {
-	char all[128];
+	unsigned int i;
+	int r = parse(&i, "policy", name, TREEKV_POLICY_TREEKV, POLICIES);
 
-	for (size_t i = 0; i < POLICIES; i++) {
-		if (policies[i] && !strcmp(policies[i], name)) {
-			*ret = (enum treekv_policy)i;
-			return 0;
-		}
-	}
-	list_policies(all, sizeof(all));
-	return error_set(-EINVAL, "'%s' is no policy; there are %s", name, all);
+	if (!r)
+		*ret = (enum treekv_policy)i;
+	return r;
+}
+
+int treekv_prefill_parse(enum treekv_prefill_method *ret, const char *name)
+{
+	unsigned int i;
+	int r = parse(&i, "prefill method", name, TREEKV_PREFILL_POLICY,
+		      METHODS);
+
+	if (!r)
+		*ret = (enum treekv_prefill_method)i;
+	return r;
 }

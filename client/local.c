@@ -45,6 +45,29 @@ static int local_wait(struct treekv_cache *cache, uint64_t generation,
 	return 0;
 }
 
+static int local_prefill(struct treekv_cache *cache,
+			 const struct cache_prompt *from, int timeout_ms)
+{
+	struct local *local = cache->owner;
+	struct compaction *c = &local->compaction;
+	const struct compact_prompt prompt = {
+		.tail = from->tail,
+		.live = from->live,
+		.walk = from->walk,
+	};
+	enum compact_prompt_answer answer = compact_prompt_begin(c, &prompt);
+	bool more = true;
+
+	(void)timeout_ms;
+	while (answer == COMPACT_PROMPT_SOUND && more)
+		answer = compact_prompt_heads(c, &prompt, UINT32_MAX, &more);
+	if (answer != COMPACT_PROMPT_SOUND)
+		return error_set(-EINVAL, "local cache: %s",
+				 compact_prompt_text(answer));
+	compact_prompt_publish(c, &prompt);
+	return 0;
+}
+
 static void local_renew(struct treekv_cache *cache)
 {
 	(void)cache;
@@ -68,6 +91,7 @@ static const struct cache_ops local_ops = {
 	.ring = local_ring,
 	.wait = local_wait,
 	.renew = local_renew,
+	.prefill = local_prefill,
 	.release = local_release,
 };
 
@@ -141,7 +165,7 @@ static int local_map(struct local *local, struct shm_spec *spec,
 		return -ENOMEM;
 	order_scratch_init(&local->scratch, local->memory, slots);
 	index->index_size = cache->index_size;
-	index->rows_size = cache->rows_size;
+	index->rows_size = cache->rows->rows_size = cache->rows_size;
 	compact_format(index, cache->rows, spec, local->layers, &layout, 0);
 	local->compaction = (struct compaction){
 		.index = index,

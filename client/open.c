@@ -474,6 +474,65 @@ static int attachment_wait(struct treekv_cache *cache, uint64_t generation,
 	return 0;
 }
 
+static int ask_prefill(struct attachment *a, const struct cache_prompt *prompt,
+		       int timeout_ms)
+{
+	Treekv__Request request = TREEKV__REQUEST__INIT;
+	Treekv__Prefill prefill = TREEKV__PREFILL__INIT;
+	Treekv__Reply *reply;
+	int r;
+
+	prefill.lease = a->lease;
+	prefill.tail = prompt->tail;
+	prefill.n_live = prefill.n_walk = a->cache.spec.layers;
+	prefill.live = prompt->live;
+	prefill.walk = prompt->walk;
+	request.body_case = TREEKV__REQUEST__BODY_PREFILL;
+	request.prefill = &prefill;
+	r = conn_call_within(a->kv, timeout_ms, &request, &reply, NULL, NULL);
+	if (!r)
+		treekv__reply__free_unpacked(reply, NULL);
+	return r;
+}
+
+/*
+ * Asks until there is an answer. Whether a request that was cut off was heard
+ * is all the same: the lease outlives the connection and the daemon, and asking
+ * twice is as asking once.
+ */
+static int attachment_prefill(struct treekv_cache *cache,
+			      const struct cache_prompt *prompt, int timeout_ms)
+{
+	int64_t deadline = timeout_ms < 0 ? INT64_MAX : now_ms() + timeout_ms;
+	int64_t left = timeout_ms < 0 ? CONN_TIMEOUT_MS : timeout_ms;
+	struct attachment *a = cache->owner;
+	int backoff_ms = BACKOFF_MIN_MS;
+	int r;
+
+	for (;;) {
+		left = left < CONN_TIMEOUT_MS ? left : CONN_TIMEOUT_MS;
+		r = ask_prefill(a, prompt,
+				left < RENEW_MIN_MS ? RENEW_MIN_MS : (int)left);
+		if (!r)
+			return 0;
+		if (conn_answered(a->kv) && r != -EBUSY && !is_passing(r))
+			return r == -ESTALE ? lose(cache, treekv_error()) : r;
+		left = deadline - now_ms();
+		if (left <= 0)
+			return error_set(-ETIMEDOUT,
+					 "cache %s: treekvd has not committed "
+					 "the prompt within %d ms: %s",
+					 cache->name, timeout_ms,
+					 treekv_error());
+		sleep_on(&cache->index->generation,
+			 shm_load_relaxed(&cache->index->generation),
+			 backoff_ms < left ? backoff_ms : left);
+		backoff_ms *= 2;
+		if (backoff_ms > BACKOFF_MAX_MS)
+			backoff_ms = BACKOFF_MAX_MS;
+	}
+}
+
 /* Unmaps first: whoever gets the cache next must be its only writer. */
 static void attachment_release(struct treekv_cache *cache, int timeout_ms)
 {
@@ -494,6 +553,7 @@ static const struct cache_ops attachment_ops = {
 	.ring = attachment_ring,
 	.wait = attachment_wait,
 	.renew = attachment_epoch,
+	.prefill = attachment_prefill,
 	.release = attachment_release,
 };
 

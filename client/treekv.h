@@ -68,6 +68,25 @@ enum treekv_policy {
 	TREEKV_POLICY_FULL = 7, /* nothing: a step that does not fit fails */
 };
 
+/* How a prompt is compressed (§4.2): as a policy would, or by SnapKV. */
+enum treekv_prefill_method {
+	TREEKV_PREFILL_POLICY = 0, /* as the cache's policy has it */
+	TREEKV_PREFILL_TREEKV = 1, /* the walk over blocks, by window scores */
+	TREEKV_PREFILL_TREEKV_LEFT = 2, /* §5.4: it takes the older of two */
+	TREEKV_PREFILL_TREEKV_SKIP = 3, /* line 16 as printed */
+	TREEKV_PREFILL_STREAMING = 4, /* sinks and the most recent */
+	TREEKV_PREFILL_H2O = 5, /* the highest attention of all queries */
+	TREEKV_PREFILL_TOVA = 6, /* the highest weights of the last query */
+	TREEKV_PREFILL_FULL = 7, /* everything: it must fit */
+	TREEKV_PREFILL_SNAPKV = 8, /* the highest pooled window scores */
+};
+
+/* What snapkv makes of a token's score and its neighbours'. */
+enum treekv_pooling {
+	TREEKV_POOLING_HIGHEST = 0,
+	TREEKV_POOLING_MEAN = 1,
+};
+
 enum treekv_positions {
 	TREEKV_POSITIONS_RANK =
 		1, /* re-assigned by order in the cache (§5.2) */
@@ -125,7 +144,7 @@ struct treekv_spec {
  *	0 to live - 1, oldest first
  *
  * Valid until the next treekv_step_begin(), treekv_rewind(), commit of fewer
- * tokens than the step has, treekv_settle() or detach. In the
+ * tokens than the step has, treekv_prefill_commit(), treekv_settle() or detach. In the
  * rank mode the row of rank r has position r and the newest query position
  * live - 1 (it shares its own key's); with several tokens a step, query j of n
  * has position live - n + j and must not see higher ranks.
@@ -139,6 +158,44 @@ struct treekv_view {
 	const uint32_t *token;
 	uint32_t slots;
 	uint32_t live;
+};
+
+/**
+ * struct treekv_prefill - how a prompt is compressed; all 0: the defaults
+ * @method: which of its tokens stay
+ * @budget: how many may stay, where that is less than a layer's budget; 0: as
+ *	many as the budget
+ * @block: tokens that stay or leave together (treekv, treekv-left,
+ *	treekv-skip); 0: 16
+ * @window: last tokens that stay and, but for h2o and tova, whose queries make
+ *	up the scores. 0: 32, or half of what the sinks leave of a small budget;
+ *	for h2o and tova the spec's recent ones, or half of what the sinks leave
+ *	where @budget is less than the layer's, or the policy full
+ * @pooling: how snapkv pools
+ * @kernel: tokens that it pools over, odd; 0: 7, 1: it does not pool
+ *
+ * With P tokens, budget c, s sinks, window W, block b: a prompt with P <= c
+ * stays whole, whatever the method. Else there stay
+ *
+ *   treekv...  the sinks, the last W + rem tokens, rem = (P - s - W) mod b,
+ *              and what the walk (Algorithm 1) leaves of the blocks between, at
+ *              a budget of (c - s - W - rem) / b blocks, rounded down. Where rem
+ *              does not fit, its newest tokens stay, and no block does
+ *   snapkv     the sinks, the window, and the c - s - W highest pooled scores
+ *   h2o, tova  the sinks, the window, as far as it fits, and the highest scores
+ *   streaming  the sinks and the c - s last tokens
+ *
+ * Sinks and window must fit into each layer's budget. Scores: of h2o every
+ * query's attention, of tova the last one's, else that of the last W queries.
+ * Equal scores: the newer stays.
+ */
+struct treekv_prefill {
+	enum treekv_prefill_method method;
+	uint32_t budget;
+	uint32_t block;
+	uint32_t window;
+	enum treekv_pooling pooling;
+	uint32_t kernel;
 };
 
 /**
@@ -177,6 +234,10 @@ const char *treekv_policy_name(enum treekv_policy policy);
 
 /* Return: 0, -EINVAL for a name that is none (the text lists them). */
 int treekv_policy_parse(enum treekv_policy *ret, const char *name);
+
+/* The same of a prefill method; that of POLICY is "policy". */
+const char *treekv_prefill_name(enum treekv_prefill_method method);
+int treekv_prefill_parse(enum treekv_prefill_method *ret, const char *name);
 
 /**
  * treekv_connect - connect to the daemon
@@ -321,8 +382,8 @@ int treekv_observe(struct treekv_cache *cache, uint32_t layer, uint32_t head,
 /**
  * treekv_note - 256 bytes that are committed together with the tokens
  *
- * In a step: those of the coming commit, to write; they begin as a copy of the
- * last commit's. Outside: those of the last commit, to read only.
+ * In a step or a prefill: those of the coming commit, to write; they begin as a
+ * copy of the last commit's. Outside: those of the last commit, to read only.
  */
 void *treekv_note(struct treekv_cache *cache);
 
@@ -348,6 +409,110 @@ int treekv_commit(struct treekv_cache *cache, uint32_t m);
  * were observed.
  */
 int treekv_rewind(struct treekv_cache *cache, uint32_t tokens);
+
+/**
+ * treekv_prefill_begin - take a whole prompt into an empty cache (§4.2)
+ * @cache: of tail 0, no step is running
+ * @how: NULL: the defaults; not kept after the call
+ * @ids: n token ids, or NULL: 0 is recorded
+ * @n: tokens of the prompt, far more than the cache holds if need be
+ *
+ * The engine then computes the prompt layer by layer, every token attending to
+ * all before it, and for each layer and KV head hands over the attention of
+ * the last queries, then keys and values:
+ *
+ *	treekv_prefill_begin(cache, &how, ids, n);
+ *	for each layer:
+ *		for each kv head:
+ *			for the last treekv_prefill_queries(cache) queries:
+ *				treekv_prefill_observe(cache, layer, head, ...);
+ *			treekv_prefill_head(cache, layer, head, k, ..., v, ...);
+ *	treekv_prefill_commit(cache, timeout);
+ *
+ * What survives is copied to its slots at once, and memory goes by one layer's
+ * sums of attention. Until the commit the cache stands as it was: empty.
+ * Decoding goes on by steps. A surviving token's S is its attention summed over
+ * those queries, its C the number of them that saw it: since = max(token, P -
+ * queries). In the rank mode the first survivor has position 0; the step after
+ * it has the query position live - 1 as ever.
+ *
+ * Return: 0; -ENOTEMPTY the cache has seen tokens; -EINVAL n, or sinks and
+ * window do not fit; -ENOSPC method full and n exceeds a budget; -EBUSY a step
+ * or a prefill is running; -ESTALE; -EUCLEAN; -ENOMEM.
+ */
+int treekv_prefill_begin(struct treekv_cache *cache,
+			 const struct treekv_prefill *how, const uint32_t *ids,
+			 uint32_t n);
+
+/**
+ * treekv_prefill_queries - whose attention the running prefill wants
+ *
+ * Return: how many of the prompt's last queries; 0: nobody's.
+ */
+uint32_t treekv_prefill_queries(const struct treekv_cache *cache);
+
+/**
+ * treekv_prefill_observe - tell what attention a query paid; parallel over
+ *	heads
+ * @cache: in a prefill
+ * @layer: 0-based
+ * @head: KV head, of one layer at a time
+ * @query: which token of the prompt asked, each at most once and in order;
+ *	those that do not count are ignored
+ * @weights: [group][stride] softmax weights by token, query + 1 of each row
+ *	are read
+ * @group: query heads that share the KV head; their mean counts
+ * @stride: floats from one query head's weights to the next one's
+ *
+ * Who has the sum over the queries that count at hand hands it over as that of
+ * the last one, n - 1. Return: 0; -EINVAL an argument is out of range or turn.
+ */
+int treekv_prefill_observe(struct treekv_cache *cache, uint32_t layer,
+			   uint32_t head, uint32_t query, const float *weights,
+			   uint32_t group, size_t stride);
+
+/**
+ * treekv_prefill_head - hand over one head's keys and values; parallel over
+ *	heads
+ * @cache: in a prefill; the head has been observed, if it is to be
+ * @layer: 0-based
+ * @head: KV head, each once
+ * @k: the row of token 0, before rotary embedding; that of token t is at k + t *
+ *	k_stride
+ * @k_stride: bytes from token to token
+ * @v: likewise
+ * @v_stride: likewise
+ *
+ * Chooses the tokens that stay and copies their rows. Return: 0; -EINVAL an
+ * argument is out of range or turn, or nobody observed the head; -ENOMEM;
+ * -ESTALE.
+ */
+int treekv_prefill_head(struct treekv_cache *cache, uint32_t layer,
+			uint32_t head, const void *k, size_t k_stride,
+			const void *v, size_t v_stride);
+
+/**
+ * treekv_prefill_commit - make the prompt the cache's content, all at once
+ * @cache: in a prefill, every head handed over
+ * @timeout_ms: how long it may wait for the daemon, a new one included; -1:
+ *	for ever
+ *
+ * The note is committed with it. One request to the daemon, repeated when its
+ * answer does not come: twice is once.
+ *
+ * Return: 0; -ETIMEDOUT no answer came in time: commit again, or detach;
+ * -EINVAL a head was not handed over (named), or the daemon found its tokens
+ * out of order; -ESTALE; -EUCLEAN; -EPROTO the daemon knows no prefill.
+ */
+int treekv_prefill_commit(struct treekv_cache *cache, int timeout_ms);
+
+/**
+ * treekv_prefill_abort - give a prefill up; the cache is empty as before
+ *
+ * Return: 0, also when none was running; -EINPROGRESS the daemon was asked to
+ * commit it and has not answered: commit it again, or detach.
+ */
+int treekv_prefill_abort(struct treekv_cache *cache);
 
 /**
  * treekv_settle - wait until no more than the budget is held (lockstep)

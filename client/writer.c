@@ -46,9 +46,8 @@ static uint32_t entry_at(const void *entries, uint32_t entry_size, uint64_t i)
 	return ((const uint32_t *)entries)[i];
 }
 
-/* The slot of the i-th token since base_tail. */
-static uint32_t slot_of(const struct treekv_cache *cache, uint32_t layer,
-			const struct cache_head *head, uint64_t i)
+uint32_t cache_slot(const struct treekv_cache *cache, uint32_t layer,
+		    const struct cache_head *head, uint64_t i)
 {
 	return entry_at(head->order[cache->generation & 1],
 			cache->spec.entry_size,
@@ -81,7 +80,7 @@ static void adopt_head(struct treekv_cache *cache, uint32_t layer,
 	else
 		memcpy(head->rank, from, slots * sizeof(uint32_t));
 	for (uint64_t i = 0; i < own; i++)
-		head->rank[slot_of(cache, layer, head, i)] =
+		head->rank[cache_slot(cache, layer, head, i)] =
 			cache->layer[layer].base_live + i;
 }
 
@@ -98,7 +97,7 @@ static int lose(struct treekv_cache *cache)
  * A lease may be broken in mid-step, and then nobody waits for us to leave the
  * order in use: what has just been read of it counts only if that is not so.
  */
-static int check_lease(struct treekv_cache *cache)
+int cache_check_lease(struct treekv_cache *cache)
 {
 	/* Pairs with the release in compact_publish(). */
 	uint64_t generation = shm_load_acquire(&cache->index->generation);
@@ -109,6 +108,26 @@ static int check_lease(struct treekv_cache *cache)
 	buffer = (const void *)((const char *)cache->index +
 				cache->index->buffer[generation & 1]);
 	return buffer->rows_inode == cache->rows_inode ? 0 : lose(cache);
+}
+
+/*
+ * A prompt has been committed by this order: by us a moment ago, or by a
+ * predecessor who did not live to see it.
+ */
+static void take_prefill(struct treekv_cache *cache, uint64_t prefill)
+{
+	struct shm_rows *rows = cache->rows;
+
+	if (cache->tail >= shm_commit_tail(prefill))
+		return;
+	cache->tail = shm_commit_tail(prefill);
+	cache->parity = shm_commit_parity(prefill);
+	if (cache->tail > cache->dirty)
+		cache->dirty = cache->tail;
+	shm_store_relaxed(&rows->head, cache->dirty);
+	/* Pairs with the acquire in load_commit(): head is not behind. */
+	shm_store_release(&rows->commit,
+			  shm_commit_pack(cache->tail, cache->parity));
 }
 
 int cache_adopt(struct treekv_cache *cache)
@@ -126,6 +145,7 @@ int cache_adopt(struct treekv_cache *cache)
 	level = (const void *)(base + cache->index->level);
 	if (buffer->rows_inode != cache->rows_inode)
 		return lose(cache);
+	take_prefill(cache, buffer->prefill);
 	if (cache->tail < buffer->base_tail ||
 	    cache->tail > buffer->base_tail + buffer->free)
 		return error_set(-EUCLEAN,
@@ -214,16 +234,25 @@ static int stall(struct treekv_cache *cache, uint32_t n, int timeout_ms)
 	return r;
 }
 
-static int check_begin(const struct treekv_cache *cache, uint32_t n)
+int cache_check_idle(const struct treekv_cache *cache)
 {
 	if (cache->lost)
 		return error_set(-ESTALE,
 				 "the lease of cache %s is lost; detach and "
 				 "attach again",
 				 cache->name);
-	if (cache->step)
-		return error_set(-EBUSY, "cache %s: a step is running",
-				 cache->name);
+	if (cache->step || cache->prefill)
+		return error_set(-EBUSY, "cache %s: a %s is running",
+				 cache->name, cache->step ? "step" : "prefill");
+	return 0;
+}
+
+static int check_begin(const struct treekv_cache *cache, uint32_t n)
+{
+	int r = cache_check_idle(cache);
+
+	if (r)
+		return r;
 	if (!n ||
 	    (cache->spec.policy != SHM_POLICY_FULL && n > cache->spec.slack))
 		return error_set(-EINVAL,
@@ -238,8 +267,8 @@ static int check_begin(const struct treekv_cache *cache, uint32_t n)
 	return 0;
 }
 
-static void record_ids(struct treekv_cache *cache, const uint32_t *ids,
-		       uint32_t n)
+void cache_record_ids(struct treekv_cache *cache, const uint32_t *ids,
+		      uint32_t n)
 {
 	uint32_t *to = (void *)((char *)cache->rows + cache->index->ids);
 
@@ -271,7 +300,7 @@ int treekv_step_begin(struct treekv_cache *cache, const uint32_t *ids,
 	/* A reader who accepts a row has seen no later head (load barrier). */
 	shm_store_relaxed(&rows->head, cache->dirty);
 	shm_store_barrier();
-	record_ids(cache, ids, n);
+	cache_record_ids(cache, ids, n);
 	memcpy(rows->note[!cache->parity], rows->note[cache->parity],
 	       SHM_NOTE_SIZE);
 	for (uint32_t l = 0; l < cache->spec.layers; l++)
@@ -288,7 +317,8 @@ static uint32_t take_slot(struct treekv_cache *cache, uint32_t layer,
 			  struct cache_head *head, uint32_t j)
 {
 	uint64_t token = cache->tail + j;
-	uint32_t slot = slot_of(cache, layer, head, token - cache->base_tail);
+	uint32_t slot =
+		cache_slot(cache, layer, head, token - cache->base_tail);
 
 	adopt_head(cache, layer, head);
 	head->rank[slot] = cache_held(cache, layer) + j;
@@ -332,7 +362,7 @@ int treekv_append_at(struct treekv_cache *cache, uint32_t layer, void **k,
 			*v++ = head->v + slot * cache->spec.v_row;
 		}
 	cache->layer[layer].appended = true;
-	return check_lease(cache);
+	return cache_check_lease(cache);
 }
 
 int treekv_append(struct treekv_cache *cache, uint32_t layer, const void *k,
@@ -357,7 +387,7 @@ int treekv_append(struct treekv_cache *cache, uint32_t layer, const void *k,
 			v_from += v_row;
 		}
 	cache->layer[layer].appended = true;
-	return check_lease(cache);
+	return cache_check_lease(cache);
 }
 
 static int check_head(const struct treekv_cache *cache, uint32_t layer,
@@ -386,7 +416,7 @@ int treekv_view(struct treekv_cache *cache, uint32_t layer, uint32_t head,
 		return r;
 	at = cache_head_at(cache, layer, head);
 	adopt_head(cache, layer, at);
-	r = check_lease(cache);
+	r = cache_check_lease(cache);
 	if (r)
 		return r;
 	*ret = (struct treekv_view){
@@ -446,9 +476,9 @@ add_blocks(float *to, const float *from, const float *weights, uint32_t group,
 	}
 }
 
-WRITER_CLONES static void add_scores(float *to, const float *from,
-				     const float *weights, uint32_t group,
-				     size_t stride, uint32_t slots)
+WRITER_CLONES void cache_add_scores(float *to, const float *from,
+				    const float *weights, uint32_t group,
+				    size_t stride, uint32_t slots)
 {
 	switch (group) {
 	case 1:
@@ -489,8 +519,8 @@ int treekv_observe(struct treekv_cache *cache, uint32_t layer, uint32_t head,
 	if (cache->scored) {
 		to = at->score[!cache->parity];
 		from = at->observed ? to : at->score[cache->parity];
-		add_scores(to, cache->last_only ? NULL : from, weights, group,
-			   stride, cache->layer[layer].at.slots);
+		cache_add_scores(to, cache->last_only ? NULL : from, weights,
+				 group, stride, cache->layer[layer].at.slots);
 	}
 	at->observed = token + 1;
 	return 0;
@@ -498,7 +528,9 @@ int treekv_observe(struct treekv_cache *cache, uint32_t layer, uint32_t head,
 
 void *treekv_note(struct treekv_cache *cache)
 {
-	return cache->rows->note[cache->step ? !cache->parity : cache->parity];
+	bool coming = cache->step || cache->prefill;
+
+	return cache->rows->note[coming ? !cache->parity : cache->parity];
 }
 
 /* Slots of the step's tokens from the m-th on hold nothing. */
@@ -512,7 +544,7 @@ static void forget(struct treekv_cache *cache, uint32_t m)
 			uint64_t at = cache->tail - cache->base_tail;
 
 			for (uint32_t j = m; j < cache->step; j++)
-				head->rank[slot_of(cache, l, head, at + j)] =
+				head->rank[cache_slot(cache, l, head, at + j)] =
 					SHM_FREE32;
 		}
 }
@@ -571,7 +603,7 @@ int treekv_commit(struct treekv_cache *cache, uint32_t m)
 	int r = check_commit(cache, m);
 
 	if (!r)
-		r = check_lease(cache);
+		r = cache_check_lease(cache);
 	if (r)
 		return r;
 	if (m < cache->step)
@@ -629,12 +661,10 @@ static bool settled(const struct treekv_cache *cache)
 int treekv_settle(struct treekv_cache *cache, int timeout_ms)
 {
 	uint64_t begin = 0;
-	int r;
+	int r = cache_check_idle(cache);
 
-	if (cache->step)
-		return error_set(-EBUSY, "cache %s: a step is running",
-				 cache->name);
-	r = cache_adopt(cache);
+	if (!r)
+		r = cache_adopt(cache);
 	while (!r && !settled(cache)) {
 		if (!begin)
 			begin = now_ns();

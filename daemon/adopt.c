@@ -115,7 +115,8 @@ int adopt_check(const struct shm_index *index, uint64_t rows_inode,
 	*why = "its newest buffer is not of its generation";
 	if (!index->generation || buffer->generation != index->generation ||
 	    buffer->rows_inode != rows_inode ||
-	    buffer->base_tail > SHM_TAIL_MAX)
+	    buffer->base_tail > SHM_TAIL_MAX ||
+	    shm_commit_tail(buffer->prefill) > buffer->base_tail)
 		return -EBADMSG;
 	for (uint32_t l = 0; l < index->spec.layers; l++)
 		if (layer_at(index, l)->slots > slots)

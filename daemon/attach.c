@@ -19,6 +19,7 @@
 #include "daemon/event.h"
 #include "daemon/lease.h"
 #include "daemon/persist.h"
+#include "daemon/prefill.h"
 #include "daemon/spec.h"
 #include "daemon/takeover.h"
 #include "proto/barrier.h"
@@ -36,7 +37,7 @@ static int reply_attached(struct conn *conn, uint64_t id,
 	attached.lease = lease->id;
 	attached.name = (char *)(uintptr_t)cache->name;
 	attached.created = created;
-	attached.tail = shm_commit_tail(shm_load_acquire(&cache->rows->commit));
+	attached.tail = shm_commit_tail(cache_commit(cache));
 	attached.rows_size = cache->rows_size;
 	attached.index_size = cache->index_size;
 	reply.id = id;
@@ -175,6 +176,8 @@ void control_attach(struct conn *conn, uint64_t id, struct cache *cache,
 			conn, id, -EBUSY,
 			"the lease of cache %s is being broken; try again",
 			cache->name);
+	else if (prefill_holds(cache))
+		prefill_wait(conn, id, cache, nonce);
 	else if (has_got_it(cache, conn, nonce))
 		reply_attached(conn, id, cache, created);
 	else if (cache->lease)
@@ -214,15 +217,22 @@ static void refuse_stale(struct conn *conn, uint64_t id, uint64_t number)
 		       (unsigned long long)number);
 }
 
-/* The holder has reconnected: the same memory, the same doorbell. */
-static void renew(struct conn *conn, uint64_t id, uint64_t number)
+struct lease *control_own_lease(struct conn *conn, uint64_t id, uint64_t number)
 {
 	struct lease *lease = own_lease(conn, number, 0);
 
+	if (!lease)
+		refuse_stale(conn, id, number);
+	return lease;
+}
+
+/* The holder has reconnected: the same memory, the same doorbell. */
+static void renew(struct conn *conn, uint64_t id, uint64_t number)
+{
+	struct lease *lease = control_own_lease(conn, id, number);
+
 	if (lease)
 		reply_attached(conn, id, lease->cache, false);
-	else
-		refuse_stale(conn, id, number);
 }
 
 void attach_on_attach(struct conn *conn, uint64_t id,

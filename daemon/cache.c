@@ -443,10 +443,11 @@ static void look_once(const struct cache *cache,
 {
 	const struct shm_level *level =
 		(const void *)((const char *)buffer + cache->index->level);
-	uint64_t since;
+	uint64_t commit = shm_load_acquire(&cache->rows->commit), since;
 
+	commit = shm_commit_under(commit, shm_load_relaxed(&buffer->prefill));
 	*ret = (struct cache_look){
-		.tail = shm_commit_tail(shm_load_acquire(&cache->rows->commit)),
+		.tail = shm_commit_tail(commit),
 		.generation = shm_load_relaxed(&buffer->generation),
 		.base_tail = shm_load_relaxed(&buffer->base_tail),
 		.free = shm_load_relaxed(&buffer->free),
@@ -474,10 +475,23 @@ void cache_look(const struct cache *cache, struct cache_look *ret)
 	} while (buffer != newest(cache));
 }
 
+uint64_t cache_commit_under(const struct cache *cache, uint64_t word)
+{
+	return shm_commit_under(word,
+				shm_load_relaxed(&newest(cache)->prefill));
+}
+
+uint64_t cache_commit(const struct cache *cache)
+{
+	/* Pairs with the release in treekv_commit(). */
+	return cache_commit_under(cache,
+				  shm_load_acquire(&cache->rows->commit));
+}
+
 uint64_t cache_stalls(const struct cache *cache)
 {
 	uint64_t stalls = shm_load_relaxed(&cache->rows->stalls);
-	uint64_t tail = shm_commit_tail(shm_load_relaxed(&cache->rows->commit));
+	uint64_t tail = shm_commit_tail(cache_commit(cache));
 
 	tail = tail < SHM_TAIL_MAX ? tail : 0;
 	return stalls <= tail ? stalls : tail;

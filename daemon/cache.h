@@ -178,6 +178,10 @@ uint64_t cache_stalls(const struct cache *cache);
 const void *cache_order(const struct cache *cache, uint32_t layer,
 			uint32_t head);
 
+/* What a commit word says under the newest order; and the word there is. */
+uint64_t cache_commit_under(const struct cache *cache, uint64_t word);
+uint64_t cache_commit(const struct cache *cache);
+
 /* 0, or why the cache is quarantined. */
 enum compact_fault cache_fault(const struct cache *cache);
 

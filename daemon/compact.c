@@ -12,48 +12,8 @@
 #include <errno.h>
 #include <string.h>
 
-#include "daemon/compact.h"
+#include "daemon/compact_impl.h"
 #include "proto/barrier.h"
-
-static struct shm_buffer *buffer_of(const struct shm_index *index,
-				    uint64_t generation)
-{
-	return (void *)((char *)index + index->buffer[generation & 1]);
-}
-
-static struct shm_level *levels_of(const struct shm_index *index,
-				   const struct shm_buffer *buffer)
-{
-	return (void *)((char *)buffer + index->level);
-}
-
-static uint32_t *walks_of(const struct shm_index *index,
-			  const struct shm_buffer *buffer, uint32_t layer)
-{
-	uint32_t *walk = (void *)((char *)buffer + index->walk);
-
-	return walk + (size_t)layer * index->spec.kv_heads;
-}
-
-static const struct shm_layer *layer_of(const struct shm_index *index,
-					uint32_t layer)
-{
-	const struct shm_layer *table =
-		(const void *)((const char *)index + index->layers);
-
-	return &table[layer];
-}
-
-static struct order order_of(const struct shm_buffer *buffer,
-			     const struct shm_layer *layer, uint32_t head)
-{
-	char *base = (char *)buffer;
-
-	return (struct order){
-		.order = base + layer->order + head * layer->order_stride,
-		.rank = base + layer->rank + head * layer->rank_stride,
-	};
-}
 
 const char *compact_fault_text(enum compact_fault fault)
 {
@@ -208,13 +168,14 @@ static uint64_t load_commit(struct compaction *c)
 {
 	const struct shm_buffer *buffer = buffer_of(c->index, c->generation);
 	/* Pairs with the release in treekv_commit(). */
-	uint64_t commit = shm_load_acquire(&c->rows->commit);
+	uint64_t word = shm_load_acquire(&c->rows->commit);
 	uint64_t head = shm_load_relaxed(&c->rows->head);
+	uint64_t commit = shm_commit_under(word, buffer->prefill);
 	uint64_t tail = shm_commit_tail(commit);
 
 	if (tail < buffer->base_tail || tail > buffer->base_tail + buffer->free)
 		c->fault = COMPACT_FAULT_COMMIT;
-	else if (head < tail)
+	else if (head < shm_commit_tail(word))
 		c->fault = COMPACT_FAULT_HEAD;
 	return commit;
 }
@@ -376,13 +337,14 @@ bool compact_heads(struct compaction *c, uint32_t heads)
 	return c->layer < c->index->spec.layers;
 }
 
-static void publish(struct compaction *c, uint64_t rows_inode)
+void compact_finish(struct compaction *c, uint64_t rows_inode, uint64_t prefill)
 {
 	struct shm_buffer *from = buffer_of(c->index, c->generation);
 	struct shm_buffer *to = buffer_of(c->index, c->generation + 1);
 
 	to->rows_inode = rows_inode;
 	to->rows_epoch = from->rows_epoch;
+	to->prefill = prefill;
 	finish_buffer(c->index, to, c->generation + 1, c->tail);
 	shm_store_relaxed(&c->index->compactions, c->index->compactions + 1);
 	shm_store_relaxed(&c->index->evictions,
@@ -393,29 +355,36 @@ static void publish(struct compaction *c, uint64_t rows_inode)
 
 void compact_publish(struct compaction *c)
 {
-	publish(c, buffer_of(c->index, c->generation)->rows_inode);
+	const struct shm_buffer *from = buffer_of(c->index, c->generation);
+
+	compact_finish(c, from->rows_inode, from->prefill);
 }
 
 void compact_move(struct compaction *c, const struct shm_rows *rows,
 		  uint64_t inode)
 {
+	const struct shm_buffer *from;
+
 	c->rows = rows;
 	c->generation = shm_load_relaxed(&c->index->generation);
-	c->tail = shm_commit_tail(shm_load_acquire(&rows->commit));
+	c->tail = shm_commit_tail(load_commit(c));
 	c->layer = 0;
 	c->head = 0;
 	c->evicted = 0;
 	while (compact_heads(c, UINT32_MAX))
 		;
+	from = buffer_of(c->index, c->generation);
 	if (!c->fault)
-		publish(c, inode);
+		compact_finish(c, inode, from->prefill);
 }
 
 uint64_t compact_slack_left(const struct compaction *c)
 {
 	uint64_t generation = shm_load_relaxed(&c->index->generation);
 	const struct shm_buffer *buffer = buffer_of(c->index, generation);
-	uint64_t tail = shm_commit_tail(shm_load_relaxed(&c->rows->commit));
+	uint64_t commit = shm_load_relaxed(&c->rows->commit);
+	uint64_t tail =
+		shm_commit_tail(shm_commit_under(commit, buffer->prefill));
 
 	if (tail > buffer->base_tail + buffer->free)
 		return 0;
@@ -429,5 +398,6 @@ bool compact_due(const struct compaction *c)
 	/* Pairs with the release in treekv_commit(). */
 	uint64_t commit = shm_load_acquire(&c->rows->commit);
 
+	commit = shm_commit_under(commit, buffer->prefill);
 	return shm_commit_tail(commit) >= buffer->ring_at;
 }

@@ -115,6 +115,56 @@ void compact_publish(struct compaction *c);
 void compact_move(struct compaction *c, const struct shm_rows *rows,
 		  uint64_t inode);
 
+/**
+ * struct compact_prompt - what a writer says of a prompt that he has put into
+ *	an empty cache: copied, not yet believed
+ * @tail: tokens of the prompt
+ * @live: [layers] how many of them stay, in every head of the layer. The i-th,
+ *	by age, is in the slot that the i-th entry of the head's order names
+ * @walk: [layers] where decoding's walk begins
+ */
+struct compact_prompt {
+	uint64_t tail;
+	const uint32_t *live;
+	const uint32_t *walk;
+};
+
+/* What is to be said to a writer who wants a prompt committed. */
+enum compact_prompt_answer {
+	COMPACT_PROMPT_SOUND, /* so far */
+	COMPACT_PROMPT_DONE, /* this very prompt has been published */
+	COMPACT_PROMPT_TAIL, /* more tokens than a sequence can have, or none */
+	COMPACT_PROMPT_LIVE, /* a layer's count or walk is out of bounds */
+	COMPACT_PROMPT_TOKENS, /* a head's tokens do not rise below the tail */
+	COMPACT_PROMPT_USED, /* tokens have been committed already */
+	COMPACT_PROMPT_GRACE, /* another order is published than he uses */
+	COMPACT_PROMPT_FAULT, /* c->fault */
+};
+
+const char *compact_prompt_text(enum compact_prompt_answer answer);
+
+/**
+ * compact_prompt_begin - may this prompt become the cache's content?
+ * @c: no compaction is under way
+ *
+ * If SOUND, compact_prompt_heads() follows, then compact_prompt_publish(); the
+ * writer waits for the answer meanwhile.
+ */
+enum compact_prompt_answer
+compact_prompt_begin(struct compaction *c, const struct compact_prompt *prompt);
+
+/*
+ * Checks and makes the orders of up to @heads heads, and no more than what is
+ * left of the layer, in the spare buffer. *more is set while there are others.
+ */
+enum compact_prompt_answer
+compact_prompt_heads(struct compaction *c, const struct compact_prompt *prompt,
+		     uint32_t heads, bool *more);
+
+/* Makes the prompt the content of the cache, all of it at once. */
+void compact_prompt_publish(struct compaction *c,
+			    const struct compact_prompt *prompt);
+
 /* Is the writer still on the generation before the published one? */
 bool compact_in_grace(const struct compaction *c);
 

@@ -12,6 +12,7 @@
 #include "daemon/event.h"
 #include "daemon/histogram.h"
 #include "daemon/persist.h"
+#include "daemon/prefill.h"
 #include "daemon/report.h"
 #include "daemon/stream.h"
 #include "daemon/takeover.h"
@@ -130,6 +131,9 @@ static void on_request(struct conn *conn, const Treekv__Request *request)
 	case TREEKV__REQUEST__BODY_EVENTS:
 		stream_on_events(conn, id, request->events);
 		return;
+	case TREEKV__REQUEST__BODY_PREFILL:
+		prefill_on_request(conn, id, request->prefill);
+		return;
 	case TREEKV__REQUEST__BODY_HELLO:
 	case TREEKV__REQUEST__BODY__NOT_SET:
 	case _TREEKV__REQUEST__BODY__CASE_IS_INT_SIZE:
@@ -147,6 +151,7 @@ static void on_closed(struct conn *conn)
 	persist_closed(conn);
 	takeover_closed(conn);
 	stream_closed(conn);
+	prefill_closed(conn);
 }
 
 static void on_answered(Treekv__Request__BodyCase request, uint64_t ns)

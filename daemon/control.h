@@ -35,6 +35,7 @@ struct control_counters {
 	uint64_t snapshot_bytes;
 	uint64_t restores;
 	uint64_t restore_failures;
+	uint64_t prefills;
 };
 
 struct control {

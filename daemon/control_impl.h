@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * What the files of the control plane do for each other; for nobody else.
- * control.c dispatches requests, creation.c, attach.c, leave.c, takeover.c and
- * persist.c carry them out, start.c begins and ends it all.
+ * control.c dispatches requests, creation.c, attach.c, leave.c, takeover.c,
+ * persist.c and prefill.c carry them out, start.c begins and ends it all.
  */
 #ifndef TREEKVD_CONTROL_IMPL_H
 #define TREEKVD_CONTROL_IMPL_H
@@ -64,6 +64,10 @@ struct cache *control_look_up(const struct conn *conn, const char *name);
  */
 int control_grant(struct conn *conn, uint64_t id, struct cache *cache,
 		  bool created, uint64_t nonce);
+
+/* The lease of that number, if the peer holds it; else refuses: NULL. */
+struct lease *control_own_lease(struct conn *conn, uint64_t id,
+				uint64_t number);
 
 /* Answers an attach to a cache that is there; @spec may be NULL. */
 void control_attach(struct conn *conn, uint64_t id, struct cache *cache,

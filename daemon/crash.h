@@ -30,7 +30,12 @@
 	POINT(BREAK_KEPT, "break-kept")                             \
 	POINT(BREAK_PUBLISHED, "break-published")                   \
 	POINT(SNAPSHOT_CUT, "snapshot-cut")                         \
-	POINT(SNAPSHOT_RENAMED, "snapshot-renamed")
+	POINT(SNAPSHOT_RENAMED, "snapshot-renamed")                 \
+	POINT(PREFILL_ASKED, "prefill-asked")                       \
+	POINT(PREFILL_TURN, "prefill-turn") /* between heads */     \
+	POINT(PREFILL_PUBLISH, "prefill-publish")                   \
+	POINT(PREFILL_PUBLISHED, "prefill-published")               \
+	POINT(PREFILL_ANSWERED, "prefill-answered")
 
 enum crash_point {
 #define CRASH_ENUM(id, name) CRASH_##id,

@@ -85,6 +85,13 @@ void event_lease_broken(const struct cache *cache, pid_t holder,
 	tell_of(STREAM_LEASE_BROKEN, cache, holder);
 }
 
+void event_prefilled(const struct cache *cache, uint64_t tail)
+{
+	treekvd.counters.prefills++;
+	log_debug("prompt committed", "name=%s cache=%llu tail=%llu",
+		  cache->name, NUMBER(cache), (unsigned long long)tail);
+}
+
 void event_dropped(const struct cache *cache, pid_t pid)
 {
 	treekvd.counters.drops++;

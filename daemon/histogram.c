@@ -39,6 +39,7 @@ const struct histogram_row histogram_rows[HISTOGRAMS] = {
 	[HISTOGRAM_REQUEST_SNAPSHOT] = { REQUEST("snapshot") },
 	[HISTOGRAM_REQUEST_RESTORE] = { REQUEST("restore") },
 	[HISTOGRAM_REQUEST_EVENTS] = { REQUEST("events") },
+	[HISTOGRAM_REQUEST_PREFILL] = { REQUEST("prefill") },
 };
 
 enum histogram_id histogram_of_request(Treekv__Request__BodyCase request)
@@ -66,6 +67,8 @@ enum histogram_id histogram_of_request(Treekv__Request__BodyCase request)
 		return HISTOGRAM_REQUEST_RESTORE;
 	case TREEKV__REQUEST__BODY_EVENTS:
 		return HISTOGRAM_REQUEST_EVENTS;
+	case TREEKV__REQUEST__BODY_PREFILL:
+		return HISTOGRAM_REQUEST_PREFILL;
 	case TREEKV__REQUEST__BODY_HELLO: /* conn.c answers it */
 	case TREEKV__REQUEST__BODY__NOT_SET:
 	case _TREEKV__REQUEST__BODY__CASE_IS_INT_SIZE:

@@ -15,6 +15,7 @@
 #include "daemon/event.h"
 #include "daemon/lease.h"
 #include "daemon/persist.h"
+#include "daemon/prefill.h"
 #include "daemon/service.h"
 #include "daemon/takeover.h"
 #include "proto/barrier.h"
@@ -117,7 +118,7 @@ void control_leave(struct cache *cache)
 		store_leave(&treekvd.store);
 	cache->leaving = true;
 	if (cache->ending || cache->given_up || persist_holds(cache) ||
-	    takeover_holds(cache))
+	    takeover_holds(cache) || prefill_holds(cache))
 		return;
 	cache->given_up = true;
 	cache->take_back.done = on_taken_back;

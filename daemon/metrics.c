@@ -198,6 +198,7 @@ COUNTER(snapshot_failures)
 COUNTER(snapshot_bytes)
 COUNTER(restores)
 COUNTER(restore_failures)
+COUNTER(prefills)
 
 static uint64_t on_disk(const struct control *control)
 {
@@ -274,6 +275,8 @@ const struct metric metrics[] = {
 	  count_restores },
 	{ "restore_failures_total", "Snapshots that could not be restored", "",
 	  true, count_restore_failures },
+	{ "prefills_total", "Prompts committed as a whole", "", true,
+	  count_prefills },
 	{ "heap_allocated_bytes", "The daemon's own memory in use", "bytes",
 	  false, heap_allocated },
 	{ "heap_resident_bytes", "The daemon's own memory, resident", "bytes",

@@ -53,6 +53,14 @@ uint32_t order_compact(const struct order *to, const struct order *from,
 		       const struct order_scratch *scratch);
 
 /**
+ * order_reveal - make the first @n_live entries of an order live
+ * @to: written; must not overlap @from
+ * @from: sound, and none of its slots is live
+ */
+void order_reveal(const struct order *to, const struct order *from,
+		  uint32_t slots, uint32_t n_live, uint32_t entry_size);
+
+/**
  * order_rank - make the ranks of an order whose entries were kept
  *
  * Return: 0, or -EBADMSG: an entry is no slot.

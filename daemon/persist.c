@@ -31,7 +31,7 @@ void persist_outcome(struct outcome *out, uid_t uid, const char *name)
 
 uint64_t persist_commit(const struct cache *cache)
 {
-	return shm_load_relaxed(&cache->rows->commit);
+	return cache_commit(cache);
 }
 
 struct persist *persist_of(struct cache *cache)

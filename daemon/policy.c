@@ -178,11 +178,8 @@ static uint32_t streaming_evict(const struct policy_scope *scope, uint32_t k,
 	return scope->walk;
 }
 
-/*
- * Orders as the score does and, among equals, as the rank does; so the least
- * key is found without a branch. NaN ranks as -infinity.
- */
-static uint64_t key_of(float score, uint32_t rank)
+/* So the least score is found without a branch. */
+POLICY_INLINE uint64_t key_of(float score, uint32_t rank)
 {
 	uint32_t bits;
 
@@ -190,6 +187,11 @@ static uint64_t key_of(float score, uint32_t rank)
 	memcpy(&bits, &score, sizeof(bits));
 	bits ^= bits >> 31 ? UINT32_MAX : UINT32_C(1) << 31;
 	return (uint64_t)bits << 32 | rank;
+}
+
+uint64_t policy_key(float score, uint32_t rank)
+{
+	return key_of(score, rank);
 }
 
 static uint64_t key_at(const struct policy_scope *scope, uint32_t rank)

@@ -75,6 +75,12 @@ struct policy {
  */
 void policy_prefetch(const struct policy_scope *scope, uint32_t k);
 
+/*
+ * Orders as the score does and, among equals, as the rank does. NaN ranks as
+ * -infinity.
+ */
+uint64_t policy_key(float score, uint32_t rank);
+
 extern const struct policy policies[];
 extern const size_t policies_count;
 

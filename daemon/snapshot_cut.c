@@ -134,13 +134,16 @@ static void copy_scores(struct snapshot_cut *cut, const struct shm_index *index,
 	}
 }
 
+/* @word is commit as it is there, @tail what that says. */
 static int check_words(const struct shm_buffer *buffer,
-		       const struct shm_rows *rows, uint64_t tail)
+		       const struct shm_rows *rows, uint64_t word,
+		       uint64_t tail)
 {
 	uint64_t head = shm_load_relaxed(&rows->head);
 
 	if (tail < buffer->base_tail ||
-	    tail > buffer->base_tail + buffer->free || head < tail)
+	    tail > buffer->base_tail + buffer->free ||
+	    head < shm_commit_tail(word))
 		return -EUCLEAN;
 	return 0;
 }
@@ -151,13 +154,14 @@ int snapshot_cut_take(struct snapshot_cut *cut, const struct shm_index *index,
 	const struct shm_buffer *buffer = newest(index);
 	struct snapshot_header *header = &cut->info->header;
 	/* Pairs with the release in treekv_commit(). */
-	uint64_t commit = shm_load_acquire(&rows->commit);
+	uint64_t word = shm_load_acquire(&rows->commit);
+	uint64_t commit = shm_commit_under(word, buffer->prefill);
 	unsigned int parity = shm_commit_parity(commit);
 	uint8_t again[SHM_NOTE_SIZE];
 	int r;
 
 	header->tail = shm_commit_tail(commit);
-	r = check_words(buffer, rows, header->tail);
+	r = check_words(buffer, rows, word, header->tail);
 	if (r)
 		return r;
 	header->parity = parity;
@@ -172,7 +176,7 @@ int snapshot_cut_take(struct snapshot_cut *cut, const struct shm_index *index,
 	shm_load_barrier();
 	shm_copy(again, rows->note[parity], SHM_NOTE_SIZE);
 	shm_load_barrier();
-	if (shm_load_relaxed(&rows->commit) != commit ||
+	if (shm_load_relaxed(&rows->commit) != word ||
 	    memcmp(again, header->note, SHM_NOTE_SIZE))
 		return -EAGAIN;
 	snapshot_plan(cut->info);

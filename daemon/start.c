@@ -13,6 +13,7 @@
 #include "daemon/lease.h"
 #include "daemon/log.h"
 #include "daemon/persist.h"
+#include "daemon/prefill.h"
 #include "daemon/service.h"
 #include "daemon/takeover.h"
 #include "proto/barrier.h"
@@ -164,5 +165,6 @@ void control_stop(void)
 		let_go();
 	persist_exit();
 	takeover_exit();
+	prefill_exit();
 	loop_exit(&treekvd.loop);
 }

@@ -24,6 +24,7 @@
 #include "daemon/control_impl.h"
 #include "daemon/lease.h"
 #include "daemon/log.h"
+#include "daemon/prefill.h"
 #include "daemon/service.h"
 #include "daemon/takeover.h"
 #include "proto/barrier.h"
@@ -146,7 +147,7 @@ static bool copy_pass(struct takeover *t)
 		(const void *)((const char *)index + index->layers);
 	/* Pairs with the release in treekv_commit(). */
 	uint64_t commit = shm_load_acquire(&t->cache->rows->commit);
-	uint64_t tail = shm_commit_tail(commit);
+	uint64_t tail = shm_commit_tail(cache_commit_under(t->cache, commit));
 	struct cache_look look;
 
 	t->error = compact_check(index, t->cache->rows) ? -EUCLEAN : 0;
@@ -171,8 +172,7 @@ static bool copy_slice(struct worker_task *task, struct staging *staging)
 	(void)staging;
 	if (!t->copied) {
 		worker_hold(t->cache);
-		t->tail = shm_commit_tail(
-			shm_load_acquire(&t->cache->rows->commit));
+		t->tail = shm_commit_tail(cache_commit(t->cache));
 	}
 	if (left) {
 		left = left < SLICE ? left : SLICE;
@@ -383,6 +383,8 @@ static const char *refusal(const struct cache *cache, int *error)
 	*error = -EBUSY;
 	if (takeover_holds(cache))
 		return "that is under way";
+	if (prefill_holds(cache))
+		return "a prompt of his is being committed; try again";
 	*error = -ENOSPC;
 	if (treekvd.store.pool - treekvd.store.used < cache->rows_size)
 		return "the pool has no room for a copy of its rows; drop "

@@ -130,6 +130,11 @@ static void quarantine(struct worker *w, struct cache *cache)
 	worker_wake(cache);
 }
 
+void worker_quarantine(struct cache *cache)
+{
+	quarantine(cache->worker, cache);
+}
+
 static bool is_holed(const struct cache *cache)
 {
 	return __atomic_load_n(&cache->holed, __ATOMIC_ACQUIRE);
@@ -275,7 +280,7 @@ static bool lane_turn(struct worker *w, struct lane *lane)
 
 	if (!task)
 		return false;
-	if (!lane->staging)
+	if (!lane->staging && lane != &w->lane[WORKER_SHORT])
 		staging_new(&lane->staging, &w->loop); /* else slice says so */
 	more = task->slice(task, lane->staging);
 	if (!task->over)

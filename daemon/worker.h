@@ -36,6 +36,7 @@ struct worker_job {
 enum worker_lane {
 	WORKER_SAVE, /* may be slowed down on purpose */
 	WORKER_LOAD, /* somebody waits for it */
+	WORKER_SHORT, /* likewise, but not for long; it stages nothing */
 	WORKER_LANES,
 };
 
@@ -104,6 +105,9 @@ void worker_wake(struct cache *cache);
 
 /* On the cache's worker: @op->done() runs on the control thread. */
 void worker_post(struct cache *cache, struct loop_op *op);
+
+/* On the cache's worker: its compaction has a fault. */
+void worker_quarantine(struct cache *cache);
 
 /* Runs a task on the worker that has @cache; task->job.done is set. */
 void worker_run(struct cache *cache, struct worker_task *task);

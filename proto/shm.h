@@ -120,7 +120,8 @@ struct shm_buffer {
 	uint64_t ring_at; /* the tail from which the writer rings */
 	uint64_t rows_inode;
 	uint64_t rows_epoch; /* raised when rows was copied to a new memfd */
-	uint64_t reserved[10];
+	uint64_t prefill; /* 0, or a packed commit: shm_commit_under() */
+	uint64_t reserved[9];
 };
 
 /* Per layer in a buffer. */
@@ -229,6 +230,20 @@ static inline unsigned int shm_commit_parity(uint64_t commit)
 static inline uint64_t shm_commit_pack(uint64_t tail, unsigned int parity)
 {
 	return tail << 1 | parity;
+}
+
+/*
+ * What the word commit stands for under an order with that prefill. A prompt is
+ * committed by the publication of the order that names its survivors: one
+ * store, the daemon's. The writer's own word follows when he takes that order
+ * into use, or his successor's does; until then the order's counts. Whoever
+ * reads commit reads it through this, with the prefill of the very buffer whose
+ * base_tail it is compared with.
+ */
+static inline uint64_t shm_commit_under(uint64_t commit, uint64_t prefill)
+{
+	return shm_commit_tail(commit) < shm_commit_tail(prefill) ? prefill :
+								    commit;
 }
 
 #endif /* TREEKV_SHM_H */

@@ -19,7 +19,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "client/run/engine.h"
+#include "client/run/engine_impl.h"
 #include "client/run/half.h"
 #include "client/run/pool.h"
 
@@ -27,31 +27,6 @@
 #define SMALL_MODEL (8U << 20) /* bytes: one thread is the fastest */
 #define THREADS_MAX 256
 #define DEFAULT_MAX 8
-#define CHUNK	    4 /* rows that a kernel takes at once */
-
-struct engine {
-	const struct model *model;
-	const struct kernel *kernel;
-	struct pool *pool;
-	struct engine_options options;
-	uint32_t group; /* query heads of a KV head */
-	size_t stride; /* of weights */
-
-	float *memory; /* all that follow */
-	float *x; /* [dim] the residual stream */
-	float *normed; /* [dim] */
-	float *query; /* [dim] */
-	float *key; /* [kv_dim] */
-	float *value; /* [kv_dim] */
-	float *attended; /* [dim] */
-	float *gate; /* [hidden] */
-	float *up; /* [hidden] */
-	float *logits; /* [vocab] */
-	float *weights; /* [heads][stride] */
-	uint32_t *live; /* [kv_heads][stride] slots */
-	float *rope; /* [slots][head_dim] */
-	uint16_t *half; /* [2][kv_dim] K and V as narrow rows */
-};
 
 /* One input times up to three matrices. */
 struct products {
@@ -85,11 +60,8 @@ static void products_job(void *arg, uint32_t part, uint32_t parts)
 
 	for (uint32_t i = 0; i < job->count; i++) {
 		const struct product *p = &job->product[i];
-		uint64_t chunks = (p->matrix->rows + CHUNK - 1) / CHUNK;
-		uint32_t from = (uint32_t)(chunks * part / parts) * CHUNK;
-		uint32_t to = (uint32_t)(chunks * (part + 1) / parts) * CHUNK;
+		uint32_t to, from = engine_share(&to, p->matrix, part, parts);
 
-		to = to < p->matrix->rows ? to : p->matrix->rows;
 		if (from < to)
 			product_rows(job->engine->kernel, job->x, p, from,
 				     to - from);
@@ -109,38 +81,36 @@ static void multiply(struct engine *e, float *out, const float *x,
 	pool_run(e->pool, products_job, &job);
 }
 
-static void add(float *to, const float *what, uint32_t n)
+void engine_add(float *to, const float *what, uint32_t n)
 {
 	for (uint32_t i = 0; i < n; i++)
 		to[i] += what[i];
 }
 
-static void embed(struct engine *e, uint32_t id)
+void engine_embed(const struct engine *e, float *to, uint32_t id)
 {
 	const struct tensor *t = &e->model->embedding;
 	size_t at = (size_t)id * t->cols;
 
 	if (t->f32) {
-		memcpy(e->x, t->f32 + at, t->cols * sizeof(*e->x));
+		memcpy(to, t->f32 + at, t->cols * sizeof(*to));
 		return;
 	}
 	for (uint32_t i = 0; i < t->cols; i++)
-		e->x[i] = (float)t->q8[at + i] * t->scale[(at + i) / t->group];
+		to[i] = (float)t->q8[at + i] * t->scale[(at + i) / t->group];
 }
 
-/* The query of each head at @position, scaled as the softmax wants it. */
-static void rotate_query(struct engine *e, uint32_t position)
+void engine_rotate(const struct engine *e, float *query, const float *turn)
 {
 	uint32_t head_dim = e->model->head_dim;
-	const float *turn = e->rope + (size_t)position * head_dim;
 	float scale = 1.0f / sqrtf((float)head_dim);
 
 	for (uint32_t i = 0; i < e->model->dim; i += 2) {
-		float even = e->query[i] * scale, odd = e->query[i + 1] * scale;
+		float even = query[i] * scale, odd = query[i + 1] * scale;
 		float c = turn[i % head_dim], s = turn[i % head_dim + 1];
 
-		e->query[i] = even * c - odd * s;
-		e->query[i + 1] = odd * c + even * s;
+		query[i] = even * c - odd * s;
+		query[i + 1] = odd * c + even * s;
 	}
 }
 
@@ -236,7 +206,8 @@ static int attention(struct engine *e, struct treekv_cache *cache,
 	if (view.slots > e->options.slots || !view.live ||
 	    view.live > view.slots)
 		return -EPROTO;
-	rotate_query(e, view.live - 1);
+	engine_rotate(e, e->query,
+		      e->rope + (size_t)(view.live - 1) * e->model->head_dim);
 	pool_run(e->pool, attention_job, &job);
 	r = atomic_load(&job.error);
 	if (!r && e->options.watch)
@@ -258,7 +229,7 @@ static void feed_forward(struct engine *e, const struct model_layer *layer)
 	pool_run(e->pool, products_job, &job);
 	e->kernel->swiglu(e->gate, e->up, m->hidden);
 	multiply(e, e->normed, e->gate, &layer->w2);
-	add(e->x, e->normed, m->dim);
+	engine_add(e->x, e->normed, m->dim);
 }
 
 int engine_step(struct engine *e, struct treekv_cache *cache, uint32_t id,
@@ -267,7 +238,7 @@ int engine_step(struct engine *e, struct treekv_cache *cache, uint32_t id,
 	const struct model *m = e->model;
 	int r = 0;
 
-	embed(e, id);
+	engine_embed(e, e->x, id);
 	for (uint32_t l = 0; !r && l < m->layers; l++) {
 		const struct model_layer *layer = &m->layer[l];
 		struct products job = {
@@ -285,26 +256,30 @@ int engine_step(struct engine *e, struct treekv_cache *cache, uint32_t id,
 		if (r < 0)
 			return r;
 		multiply(e, e->normed, e->attended, &layer->wo);
-		add(e->x, e->normed, m->dim);
+		engine_add(e->x, e->normed, m->dim);
 		feed_forward(e, layer);
 	}
-	if (!logits)
-		return 0;
-	e->kernel->norm(e->normed, e->x, m->final_norm, m->dim);
-	multiply(e, e->logits, e->normed, &m->classifier);
-	*logits = e->logits;
+	if (logits)
+		*logits = engine_logits(e, e->x);
 	return 0;
 }
 
-static void fill_rope(struct engine *e)
+float *engine_logits(struct engine *e, const float *x)
 {
-	uint32_t head_dim = e->model->head_dim;
+	const struct model *m = e->model;
 
+	e->kernel->norm(e->normed, x, m->final_norm, m->dim);
+	multiply(e, e->logits, e->normed, &m->classifier);
+	return e->logits;
+}
+
+void engine_fill_rope(float *rope, uint32_t head_dim, uint32_t positions)
+{
 	for (uint32_t d = 0; d < head_dim; d += 2) {
 		double speed = pow(ROPE_THETA, -(double)d / head_dim);
 
-		for (uint32_t p = 0; p < e->options.slots; p++) {
-			float *at = e->rope + (size_t)p * head_dim + d;
+		for (uint32_t p = 0; p < positions; p++) {
+			float *at = rope + (size_t)p * head_dim + d;
 
 			at[0] = (float)cos(p * speed);
 			at[1] = (float)sin(p * speed);
@@ -382,7 +357,7 @@ int engine_new(struct engine **ret, const struct model *model,
 	r = allocate(e);
 	if (r < 0)
 		goto out;
-	fill_rope(e);
+	engine_fill_rope(e->rope, model->head_dim, options->slots);
 	r = pool_new(&e->pool, e->options.threads);
 	if (r < 0) {
 		fprintf(stderr, "treekv-run: cannot start %u threads: %s\n",

@@ -6,6 +6,8 @@
 #ifndef RUN_ENGINE_H
 #define RUN_ENGINE_H
 
+#include <stdbool.h>
+
 #include "client/run/kernel.h"
 #include "client/run/model.h"
 #include "client/treekv.h"
@@ -51,6 +53,37 @@ struct engine *engine_free(struct engine *engine);
  */
 int engine_step(struct engine *engine, struct treekv_cache *cache, uint32_t id,
 		float **logits);
+
+/**
+ * struct engine_progress - who watches a prompt being read
+ * @next: called after every few tokens, with how many of layers x tokens are
+ *	done; false: give up
+ * @arg: its argument
+ */
+struct engine_progress {
+	bool (*next)(void *arg, uint64_t done, uint64_t total);
+	void *arg;
+};
+
+/**
+ * engine_prompt - run a whole prompt through the model, layer by layer
+ * @engine: the engine
+ * @cache: in a prefill of @n tokens, which the caller began and will commit
+ * @ids: [n], each below the vocabulary's size
+ * @n: at least 1
+ * @progress: may be NULL
+ * @logits: set to the last token's, valid until the next step; NULL: not wanted
+ *
+ * Computes what engine_step() does token by token while nothing is evicted, to
+ * the bit. Memory goes by the tokens' activations and one layer's keys and
+ * values, never by all layers'.
+ *
+ * Return: 0; -EINTR given up; -ENOMEM with the fault on stderr; or what the
+ * cache refused (treekv_error() has the text).
+ */
+int engine_prompt(struct engine *engine, struct treekv_cache *cache,
+		  const uint32_t *ids, uint32_t n,
+		  const struct engine_progress *progress, float **logits);
 
 uint32_t engine_threads(const struct engine *engine);
 const char *engine_kernel(const struct engine *engine);

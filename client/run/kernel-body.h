@@ -14,6 +14,7 @@
  * of heads and of vectors, which keeps the sums in registers.
  */
 #include <math.h>
+#include <stdbool.h>
 
 #include "client/run/kernel.h"
 #include "client/run/simd.h"
@@ -24,8 +25,9 @@
 /* Rows of a tile, converted. */
 typedef float tile_room[KERNEL_HEAD_DIM_MAX];
 
-SIMD_INLINE float dot_tail(const float *a, const float *b, uint32_t from,
-			   uint32_t n)
+/* One function, so that all who call it round alike: inlined it is rewritten. */
+__attribute__((noinline)) static float dot_tail(const float *a, const float *b,
+						uint32_t from, uint32_t n)
 {
 	float sum = 0;
 
@@ -432,12 +434,19 @@ static void attend(struct kernel_attend *a)
 		attend_heads(a, room, head, 1);
 }
 
+#include "client/run/kernel-batch.h"
+
 const struct kernel KERNEL_TABLE = {
 	.name = KERNEL_NAME,
+	.lanes = LANES,
 	.matmul_f32 = matmul_f32,
 	.matmul_q8 = matmul_q8,
 	.norm = norm,
 	.swiglu = swiglu,
 	.attend = attend,
 	.exponentials = exponentials,
+	.batch_f32 = batch_f32,
+	.batch_q8 = batch_q8,
+	.pack_keys = pack_keys,
+	.attend_prompt = attend_prompt,
 };

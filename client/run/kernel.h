@@ -59,8 +59,60 @@ struct kernel_attend {
 	uint32_t n_live;
 };
 
+/**
+ * struct kernel_batch - many inputs to one matrix
+ * @out: output t is at out + t * out_stride
+ * @out_stride: floats
+ * @x: input t is at x + t * x_stride
+ * @x_stride: floats
+ * @tokens: how many
+ */
+struct kernel_batch {
+	float *out;
+	size_t out_stride;
+	const float *x;
+	size_t x_stride;
+	uint32_t tokens;
+};
+
+/**
+ * struct kernel_prompt - one KV head's attention of some tokens of a prompt,
+ *	each of which sees all tokens up to itself
+ * @dtype: of the rows
+ * @head_dim: a multiple of the kernel's lanes
+ * @group: query heads that share the KV head
+ * @rope: [position][head_dim]: cosine, sine of each pair's angle
+ * @stride: bytes from token to token of keys and values, as rows
+ * @keys: by pack_keys(): [kernel_pad(tokens so far)][head_dim] floats
+ * @values: row of token 0
+ * @first: position of the first token that asks
+ * @tokens: how many do
+ * @query: [tokens][group][head_dim], rotated and scaled, as in kernel_attend
+ * @out: likewise
+ * @x_stride: floats from token to token of both
+ * @weights: [tokens][group][w_stride], set to the softmax weights by token
+ * @w_stride: kernel_pad(first + tokens) or more
+ */
+struct kernel_prompt {
+	enum treekv_dtype dtype;
+	uint32_t head_dim;
+	uint32_t group;
+	const float *rope;
+	size_t stride;
+	const float *keys;
+	const void *values;
+	uint32_t first;
+	uint32_t tokens;
+	const float *query;
+	float *out;
+	size_t x_stride;
+	float *weights;
+	size_t w_stride;
+};
+
 struct kernel {
 	const char *name;
+	uint32_t lanes; /* floats in a vector */
 
 	/* out[r] = x . w[r], rows of n floats. */
 	void (*matmul_f32)(float *out, const float *x, const float *w,
@@ -87,6 +139,23 @@ struct kernel {
 	 * Returns their sum.
 	 */
 	float (*exponentials)(float *x, uint32_t n, float factor);
+
+	/* matmul_f32() and matmul_q8() for many inputs, to the bit. */
+	void (*batch_f32)(const struct kernel_batch *batch, const float *w,
+			  uint32_t n, uint32_t rows);
+	void (*batch_q8)(const struct kernel_batch *batch, const int8_t *w,
+			 const float *scale, uint32_t n, uint32_t group,
+			 uint32_t rows);
+
+	/*
+	 * Rotates the keys of tokens first ... first + n - 1, the rows from
+	 * @rows on, into @to, which begins with token 0.
+	 */
+	void (*pack_keys)(const struct kernel_prompt *prompt, float *to,
+			  const void *rows, uint32_t first, uint32_t n);
+
+	/* attend() with nothing evicted, for many tokens, to the bit. */
+	void (*attend_prompt)(const struct kernel_prompt *prompt);
 };
 
 const struct kernel *kernel_pick(void);

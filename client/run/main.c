@@ -69,6 +69,28 @@ static void catch_signals(void)
 	signal(SIGPIPE, SIG_IGN);
 }
 
+/* What the options leave to the input, of @count tokens. */
+static int complete(struct options *o, size_t count)
+{
+	uint64_t prompt = o->prefill_tokens ? o->prefill_tokens : count;
+	uint64_t kept = o->prefill && o->prefill_budget ? o->prefill_budget :
+							  prompt;
+
+	if (prompt > count ||
+	    (o->perplexity && o->prefill && prompt == count)) {
+		fprintf(stderr,
+			"treekv-run: --prefill-tokens %llu: the input has "
+			"only %zu%s\n",
+			(unsigned long long)prompt, count,
+			prompt == count ? ", which leaves none to score" : "");
+		return -EINVAL;
+	}
+	if (o->policy == TREEKV_POLICY_FULL && !o->budget_given)
+		o->budget = (kept < prompt ? kept : prompt) + count - prompt +
+			    o->generate;
+	return 0;
+}
+
 static int load(struct program *p)
 {
 	struct options *o = &p->options;
@@ -87,8 +109,9 @@ static int load(struct program *p)
 	r = input_read(&p->input, o, p->tokenizer, p->model->vocab);
 	if (r < 0)
 		return r;
-	if (o->policy == TREEKV_POLICY_FULL && !o->budget_given)
-		o->budget = p->input.count + o->generate;
+	r = complete(o, p->input.count);
+	if (r < 0)
+		return r;
 	p->load_ns = progress_clock() - start;
 	return 0;
 }

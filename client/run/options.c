@@ -12,7 +12,7 @@
 
 #define ROWS_MAX (1U << 24) /* of one layer and head, as the daemon has it */
 #define COLUMNS	 80 /* of --help */
-#define MARGIN	 27 /* where its texts begin */
+#define MARGIN	 28 /* where its texts begin */
 
 enum kind {
 	KIND_HELP,
@@ -23,6 +23,8 @@ enum kind {
 	KIND_REAL,
 	KIND_POLICY,
 	KIND_DTYPE,
+	KIND_METHOD,
+	KIND_POOLING,
 };
 
 struct option {
@@ -62,6 +64,27 @@ static const struct option table[] = {
 	  "score each token of the input by those before it" },
 	{ "record", 0, KIND_TEXT, "TRACE", AT(record), 0, 0, 0,
 	  "write all attention weights, for treekvctl replay" },
+	{ "prefill", 0, KIND_FLAG, NULL, AT(prefill), 0, 0, 0,
+	  "take the input through the model as a whole, layer by layer, and "
+	  "keep of it what fits the budget" },
+	{ "prefill-tokens", 0, KIND_COUNT, "N", AT(prefill_tokens),
+	  AT(how_given), 1, UINT32_MAX - 2,
+	  "so with its first N tokens only, the others one by one (all)" },
+	{ "prefill-method", 0, KIND_METHOD, "NAME", AT(how.method),
+	  AT(how_given), 0, 0,
+	  "which tokens are kept: policy, treekv, treekv-left, treekv-skip, "
+	  "streaming, h2o, tova, full, snapkv (policy: as --policy has it)" },
+	{ "prefill-budget", 0, KIND_COUNT, "N", AT(prefill_budget),
+	  AT(how_given), 1, ROWS_MAX, "how many are kept (--budget)" },
+	{ "block", 0, KIND_COUNT, "N", AT(block), AT(how_given), 1, ROWS_MAX,
+	  "tokens that treekv keeps or drops together (16)" },
+	{ "window", 0, KIND_COUNT, "N", AT(window), AT(how_given), 1, ROWS_MAX,
+	  "last tokens that are kept and whose attention counts (32, or half "
+	  "of a small budget; h2o, tova: --recent)" },
+	{ "pooling", 0, KIND_POOLING, "NAME", AT(how.pooling), AT(how_given), 0,
+	  0, "of snapkv: highest, mean (highest)" },
+	{ "kernel", 0, KIND_COUNT, "N", AT(kernel), AT(how_given), 1, ROWS_MAX,
+	  "tokens that snapkv pools, odd (7)" },
 	{ "policy", 0, KIND_POLICY, "NAME", AT(policy), AT(policy_given), 0, 0,
 	  "what a full cache gives up: treekv, treekv-left, treekv-skip, "
 	  "streaming, h2o, tova, full (treekv)" },
@@ -197,6 +220,15 @@ static int parse_dtype(enum treekv_dtype *to, const char *text)
 	return refuse("--dtype %s: must be f32, f16 or bf16", text);
 }
 
+static int parse_pooling(enum treekv_pooling *to, const char *text)
+{
+	if (strcmp(text, "highest") && strcmp(text, "mean"))
+		return refuse("--pooling %s: must be highest or mean", text);
+	*to = !strcmp(text, "mean") ? TREEKV_POOLING_MEAN :
+				      TREEKV_POOLING_HIGHEST;
+	return 0;
+}
+
 /* @text is NULL for options that have no argument. */
 static int apply(struct options *options, const struct option *o,
 		 const char *text)
@@ -228,6 +260,13 @@ static int apply(struct options *options, const struct option *o,
 		return 0;
 	case KIND_DTYPE:
 		return parse_dtype(to, text);
+	case KIND_METHOD:
+		if (treekv_prefill_parse(to, text) < 0)
+			return refuse("--prefill-method %s: %s", text,
+				      treekv_error());
+		return 0;
+	case KIND_POOLING:
+		return parse_pooling(to, text);
 	}
 	return -EINVAL;
 }
@@ -319,6 +358,19 @@ static int check(const struct options *o)
 		  "--record is of a text that is read: leave out --generate" },
 		{ o->record && o->cache,
 		  "--record begins with an empty cache: leave out --cache" },
+		{ o->prefill && !input,
+		  "--prefill needs --prompt, --text or --ids" },
+		{ o->prefill && o->append,
+		  "--prefill is of an empty cache: leave out --append" },
+		{ o->prefill && o->record,
+		  "--record is of single steps: leave out --prefill" },
+		{ o->prefill && o->perplexity && !o->prefill_tokens,
+		  "--perplexity scores what is fed one by one: give "
+		  "--prefill-tokens, less than the input has" },
+		{ !o->prefill && o->how_given,
+		  "--prefill-tokens, --prefill-method, --prefill-budget, "
+		  "--block, --window, --pooling and --kernel need --prefill" },
+		{ o->kernel && o->kernel % 2 == 0, "--kernel must be odd" },
 		{ !input && !o->generate,
 		  "nothing to do: give --prompt, --text or --ids, --generate, "
 		  "or both" },
@@ -341,6 +393,10 @@ static void complete(struct options *o)
 	if (!o->recent_given)
 		o->recent =
 			o->budget / 2 > o->sinks ? o->budget / 2 - o->sinks : 0;
+	o->how.budget = (uint32_t)o->prefill_budget;
+	o->how.block = (uint32_t)o->block;
+	o->how.window = (uint32_t)o->window;
+	o->how.kernel = (uint32_t)o->kernel;
 }
 
 int options_parse(struct options *ret, int argc, char **argv)

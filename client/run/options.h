@@ -25,6 +25,14 @@ struct options {
 	bool seed_given;
 	bool perplexity;
 	const char *record;
+	bool prefill;
+	uint64_t prefill_tokens; /* of the input; 0: all */
+	struct treekv_prefill how;
+	uint64_t prefill_budget; /* the counts in how, as they are parsed */
+	uint64_t block;
+	uint64_t window;
+	uint64_t kernel;
+	bool how_given; /* any of them */
 	enum treekv_policy policy;
 	bool policy_given;
 	uint64_t budget;

@@ -74,6 +74,34 @@ static double speed(const struct run *run)
 	return run->ns ? (double)run->fed * 1e9 / (double)run->ns : 0;
 }
 
+static double prompt_speed(const struct run *run)
+{
+	return run->prompt_ns ?
+		       (double)run->prompt * 1e9 / (double)run->prompt_ns :
+		       0;
+}
+
+static const char *method_name(const struct options *o)
+{
+	return o->how.method ? treekv_prefill_name(o->how.method) :
+			       treekv_policy_name(o->policy);
+}
+
+/* Bytes; 0: cannot tell. getrusage() counts what exec() replaced. */
+static uint64_t peak_rss(void)
+{
+	FILE *file = fopen("/proc/self/status", "re");
+	unsigned long long kib = 0;
+	char line[256];
+
+	while (file && fgets(line, sizeof(line), file))
+		if (sscanf(line, "VmHWM: %llu kB", &kib) == 1)
+			break;
+	if (file)
+		fclose(file);
+	return kib * 1024;
+}
+
 static void print_json(const struct run *run, uint64_t load_ns,
 		       const struct treekv_counters *c)
 {
@@ -91,6 +119,13 @@ static void print_json(const struct run *run, uint64_t load_ns,
 	printf(", \"policy\": \"%s\"", treekv_policy_name(o->policy));
 	print_count("budget", true, o->budget);
 	print_real("tokens_per_s", run->fed, speed(run));
+	print_count("prefill_tokens", run->prompt, run->prompt);
+	print_real("prefill_tokens_per_s", run->prompt, prompt_speed(run));
+	fputs(", \"prefill_method\": ", stdout);
+	if (run->prompt)
+		printf("\"%s\"", method_name(o));
+	else
+		fputs("null", stdout);
 	print_count("stalls", !o->local, c->stalls);
 	print_count("compactions", true, c->compactions);
 	print_real("attach_us", !o->local, (double)c->attach_ns / 1e3);
@@ -103,6 +138,7 @@ static void print_json(const struct run *run, uint64_t load_ns,
 					    "false");
 	print_real("stall_ms", !o->local, (double)c->stall_ns / 1e6);
 	print_real("load_ms", true, (double)load_ns / 1e6);
+	print_count("peak_rss", peak_rss(), peak_rss());
 	if (run->logits)
 		printf(", \"logits\": \"%016" PRIx64 "\"", run->logits);
 	else
@@ -141,6 +177,9 @@ static void print_summary(const struct run *run,
 		"%" PRIu64 " held in %.1f MiB, %" PRIu64 " compactions",
 		treekv_policy_name(o->policy), o->budget, run->fed, speed(run),
 		c->held, (double)c->bytes / (1 << 20), c->compactions);
+	if (run->prompt)
+		fprintf(stderr, ", %" PRIu64 " as a whole at %.0f a second",
+			run->prompt, prompt_speed(run));
 	if (!o->local)
 		fprintf(stderr, ", %" PRIu64 " stalls, attached in %.0f us",
 			c->stalls, (double)c->attach_ns / 1e3);

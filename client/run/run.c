@@ -208,10 +208,85 @@ static bool stopped(const struct run *run)
 	return *run->stop || run->closed;
 }
 
+/* An engine_progress: draws, and sees a signal. */
+static bool watch_prompt(void *arg, uint64_t done, uint64_t total)
+{
+	struct run *run = arg;
+	uint64_t tokens = run->input->count;
+
+	draw(run, "reading", done * tokens / total, tokens);
+	return !*run->stop;
+}
+
+/* Return: 0; -EINTR stopped while it waited for the daemon. */
+static int commit_prompt(struct run *run)
+{
+	int left = (int)run->options->timeout_ms, r;
+
+	for (;;) {
+		int slice = left < SLICE_MS ? left : SLICE_MS;
+
+		r = treekv_prefill_commit(run->cache, slice);
+		if (r != -ETIMEDOUT || left <= slice)
+			return r;
+		if (*run->stop)
+			return -EINTR;
+		left -= slice;
+	}
+}
+
+/*
+ * The first tokens of the input, all at once. As in a step, what is shown is
+ * shown before it is committed. Return: 0 also when it was stopped.
+ */
+static int read_prompt(struct run *run, uint32_t n)
+{
+	const struct engine_progress progress = { watch_prompt, run };
+	const struct input *input = run->input;
+	bool last = n == input->count;
+	const struct token token = {
+		.id = input->ids[n - 1],
+		.successor = last ? 0 : input->ids[n],
+		.score = run->options->perplexity && !last,
+		.sample = last,
+	};
+	uint64_t start = progress_clock();
+	bool wants_logits = token.score || token.sample;
+	float *logits;
+	int r;
+
+	r = treekv_prefill_begin(run->cache, &run->options->how, input->ids, n);
+	if (r < 0)
+		return fault(run, r, "cannot begin a prefill");
+	r = engine_prompt(run->engine, run->cache, input->ids, n, &progress,
+			  wants_logits ? &logits : NULL);
+	if (r == -EINTR)
+		return treekv_prefill_abort(run->cache);
+	if (r < 0)
+		return fault(run, r, "cannot read the prompt");
+	progress_hide(&run->progress);
+	r = judge(run, &token, wants_logits ? logits : NULL);
+	if (r < 0)
+		return r;
+	memcpy(treekv_note(run->cache), &run->plan.note,
+	       sizeof(run->plan.note));
+	r = commit_prompt(run);
+	if (r == -EINTR)
+		return 0;
+	if (r < 0)
+		return fault(run, r, "cannot commit the prompt");
+	run->fed += n;
+	run->prompt = n;
+	run->prompt_ns = progress_clock() - start;
+	return 0;
+}
+
 static int read_input(struct run *run)
 {
+	const struct options *o = run->options;
 	const struct input *input = run->input;
-	bool perplexity = run->options->perplexity;
+	bool perplexity = o->perplexity;
+	size_t from = run->plan.skip;
 	int r = 0;
 
 	if (run->plan.carry) {
@@ -219,7 +294,11 @@ static int read_input(struct run *run)
 
 		r = step(run, &end);
 	}
-	for (size_t i = run->plan.skip; !r && i < input->count; i++) {
+	if (o->prefill && !treekv_tail(run->cache)) {
+		from = o->prefill_tokens ? o->prefill_tokens : input->count;
+		r = read_prompt(run, (uint32_t)from);
+	}
+	for (size_t i = from; !r && i < input->count; i++) {
 		bool last = i + 1 == input->count;
 		const struct token token = {
 			.id = input->ids[i],

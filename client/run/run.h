@@ -28,6 +28,8 @@
  *
  * @fed: tokens fed
  * @ns: of feeding them
+ * @prompt: of these, as a whole
+ * @prompt_ns: of computing and committing them
  * @text: what was generated, @text_size bytes, with --json
  * @within_line: the last byte on stdout was no newline
  * @closed: nobody reads stdout any more
@@ -46,6 +48,8 @@ struct run {
 
 	uint64_t fed;
 	uint64_t ns;
+	uint64_t prompt;
+	uint64_t prompt_ns;
 	char *text;
 	size_t text_size;
 	bool within_line;

@@ -26,6 +26,9 @@ MEMINFO = pathlib.Path("/proc/meminfo")
 IDLE_SECONDS = 5
 RUN_TOKENS = 3000
 RUN_PAIRS = 5
+PROMPT_TOKENS = 2000
+LARGE_TOKENS = 256
+LARGE_LAYER = 7.5e6  # bytes of a layer, of at most 64
 
 # One row of the result: its name, what is measured, against what, the unit,
 # and its goal: ("ours" or "ratio", "<=" or ">=", limit), or None: for context.
@@ -61,6 +64,14 @@ ROWS = [
      "ns/token/head", None),
     ("run", "treekv-run through the daemon", "--local", "tokens/s",
      ("ratio", ">=", 0.98)),
+    ("prefill.1", "a prompt of 2,000 as a whole, one thread",
+     "token by token", "tokens/s", ("ratio", ">=", 2)),
+    ("prefill.2", "the same, two threads", "token by token", "tokens/s",
+     ("ratio", ">=", 2)),
+    ("prefill.large.1", "a prompt as a whole, weights beyond the cache",
+     "token by token", "tokens/s", ("ratio", ">=", 5)),
+    ("prefill.large.2", "the same, two threads", "token by token", "tokens/s",
+     ("ratio", ">=", 5)),
     ("stalls.step", "stalls, stepping", None, "stalls", ("ours", "<=", 0)),
     ("stalls.run", "stalls, treekv-run", None, "stalls", ("ours", "<=", 0)),
     ("idle", f"wake-ups of an idle daemon in {IDLE_SECONDS} s", None,
@@ -186,6 +197,51 @@ def measure_run(build, folder, socket):
     return {"run": row, "stalls.run": {"ours": [stalls], "theirs": []}}
 
 
+def last_level_cache():
+    """Bytes; 32 MiB where the system does not say."""
+    sizes = pathlib.Path("/sys/devices/system/cpu/cpu0/cache").glob(
+        "index*/size")
+    units = {"K": 1 << 10, "M": 1 << 20}
+    return max((int(text[:-1]) * units[text[-1]] for text in
+                (size.read_text().strip() for size in sizes)),
+               default=32 << 20)
+
+
+def make_large(path):
+    """A model whose weights are twice the last-level cache, up to 480 MB."""
+    layers = min(64, max(8, round(2 * last_level_cache() / LARGE_LAYER)))
+    subprocess.run(
+        [sys.executable, "-B",
+         pathlib.Path(__file__).parent.parent / "helpers/random_model.py",
+         "--dim", "768", "--hidden", "2048", "--heads", "12", "--kv-heads",
+         "4", "--group", "64", "--layers", str(layers), path], check=True)
+
+
+def measure_prefill(build, folder, name, model, tokens):
+    ids = folder / "ids"
+    make_ids(ids)
+    rows = {}
+    for threads in ("1", "2"):
+        row = rows[f"{name}.{threads}"] = {"ours": [], "theirs": []}
+        same = [*model, "--local", "--policy", "full", "--tokens", str(tokens),
+                "--budget", str(tokens), "--threads", threads]
+        for _ in range(RUN_PAIRS if not model else 3):
+            ours = treekv_run(build, ids, *same, "--prefill")
+            theirs = treekv_run(build, ids, *same)
+            if ours["logits"] != theirs["logits"]:
+                raise RuntimeError("the two computed something else")
+            row["ours"].append(ours["prefill_tokens_per_s"])
+            row["theirs"].append(theirs["tokens_per_s"])
+    return rows
+
+
+def measure_large(build, folder):
+    model = folder / "model"
+    make_large(model)
+    return measure_prefill(build, folder, "prefill.large", [model],
+                           LARGE_TOKENS)
+
+
 def switches(pid):
     total = 0
     for status in pathlib.Path(f"/proc/{pid}/task").glob("*/status"):
@@ -257,6 +313,10 @@ def measure_main(build, folder, huge, measured, missing):
                 bench, build, "step", socket)
         guarded(measured, missing, ["run", "stalls.run"], measure_run, build,
                 folder, socket)
+    guarded(measured, missing, ["prefill.1", "prefill.2"], measure_prefill,
+            build, folder, "prefill", [], PROMPT_TOKENS)
+    guarded(measured, missing, names_of("prefill.large"), measure_large, build,
+            folder)
     guarded(measured, missing, names_of("evict"), bench, build, "evict")
 
 

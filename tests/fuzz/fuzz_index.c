@@ -2,7 +2,8 @@
 /*
  * An index that a predecessor left. The input is laid over a sound one, four
  * bytes of offset, then what stands there, so that mutations reach all of it;
- * what is accepted is compacted with hostile rows.
+ * what is accepted is compacted with hostile rows, or, when nothing has been
+ * committed, takes a prompt from them.
  */
 #include <stddef.h>
 #include <stdint.h>
@@ -54,6 +55,13 @@ static void make_sound(void)
 	sound_rows->seen = 1;
 	sound_rows->head = 12;
 	sound_rows->commit = shm_commit_pack(10, 0);
+	for (uint32_t l = 0; l < LAYERS; l++)
+		for (uint32_t h = 0; h < 2; h++)
+			for (uint32_t s = 0; s < layers[l].slots; s++)
+				((uint32_t *)(void *)((char *)sound_rows +
+						      layers[l].token))
+					[h * layers[l].token_stride / 4 + s] =
+						2 * s;
 }
 
 static void compact(struct shm_index *index, const struct shm_rows *rows)
@@ -76,6 +84,25 @@ static void compact(struct shm_index *index, const struct shm_rows *rows)
 		compact_publish(&c);
 }
 
+static void take_prompt(struct shm_index *index, const struct shm_rows *rows)
+{
+	static const uint32_t live[LAYERS] = { 7, 6 }, walk[LAYERS] = { 3, 1 };
+	const struct compact_prompt prompt = { 20, live, walk };
+	struct compaction c = { .index = index, .rows = rows };
+	bool more = true;
+	const char *why;
+
+	if (compact_prompt_begin(&c, &prompt) != COMPACT_PROMPT_SOUND)
+		return;
+	while (more)
+		if (compact_prompt_heads(&c, &prompt, 1, &more) !=
+		    COMPACT_PROMPT_SOUND)
+			return;
+	compact_prompt_publish(&c, &prompt);
+	if (adopt_check(index, 7, &why) || compact_check(index, rows))
+		abort();
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size)
 {
 	struct layout_error error;
@@ -92,6 +119,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size)
 		abort();
 	memcpy(index, sound_index, index_size);
 	memcpy(rows, sound_rows, rows_size);
+	if (size % PATCH == 1)
+		rows->commit = rows->head = 0;
 	for (; size >= PATCH; bytes += PATCH, size -= PATCH) {
 		memcpy(&at, bytes, sizeof(at));
 		at %= index_size + rows_size - 16;
@@ -101,8 +130,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size)
 			memcpy((char *)rows + (at - index_size), bytes + 4, 8);
 	}
 	if (!layout_check_index(index, index_size, &error) &&
-	    !adopt_check(index, 7, &why))
+	    !adopt_check(index, 7, &why)) {
+		take_prompt(index, rows);
 		compact(index, rows);
+	}
 	free(index);
 	free(rows);
 	return 0;

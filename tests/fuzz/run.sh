@@ -22,6 +22,7 @@ for source in tests/fuzz/fuzz_*.c; do
 		-fno-sanitize-recover=all -I. -I"$build/gen" -D_GNU_SOURCE= \
 		-o "$build/$name" "$source" proto/*.c "$build"/gen/*.c \
 		daemon/adopt.c daemon/arena.c daemon/cache.c daemon/compact.c \
+		daemon/compact_prompt.c \
 		daemon/hole.c daemon/log.c daemon/order.c daemon/policy.c \
 		daemon/service.c daemon/spec.c -lprotobuf-c -lm -pthread
 	mkdir -p "$build/corpus-$name"

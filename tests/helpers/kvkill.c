@@ -20,6 +20,10 @@
  * append or a commit, and is then single-stepped: killed after that many
  * instructions, each as likely as the next.
  *
+ * With --prompt P each cache begins with P tokens that come as a whole. Of those
+ * that have got so far, every other one is dropped after the kill and replaced,
+ * so that many victims die over a prompt; the tail is 0 or beyond it.
+ *
  * Exit status: 0; 1 something was wrong; 3 the library refused.
  */
 #include <inttypes.h>
@@ -36,16 +40,18 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "client/conn.h"
 #include "client/local.h"
 #include "client/treekv.h"
 #include "proto/barrier.h"
-#include "tests/helpers/selfcheck.h"
+#include "tests/helpers/selfcheck_prompt.h"
 #include "tests/helpers/spec_options.h"
 
 #define STATUS_WRONG   1
 #define STATUS_USAGE   2
 #define STATUS_REFUSED 3
 #define STEPS_MAX      600
+#define PROMPT_STEPS   6000 /* of its commit: a request and its answer */
 
 /* Written by one victim at a time; it survives him. */
 struct page {
@@ -68,6 +74,7 @@ struct killer {
 	struct treekv *kv;
 	uint64_t kills;
 	uint64_t in_attach; /* of the kills */
+	uint64_t prompts; /* caches that had one and were replaced */
 	bool single_step;
 	uint32_t until_stop; /* moments */
 	uint64_t compared; /* scores */
@@ -113,6 +120,9 @@ static bool is_whole(struct killer *k)
 	struct selfcheck *s = &k->s;
 	uint64_t committed = shm_load_acquire(&k->page->committed);
 
+	if (treekv_tail(s->cache) && treekv_tail(s->cache) < s->prompt)
+		selfcheck_blame(s, "tail %" PRIu64 " in a prompt of %u",
+				treekv_tail(s->cache), s->prompt);
 	if (treekv_tail(s->cache) < committed) {
 		k->page->lost += committed - treekv_tail(s->cache);
 		selfcheck_blame(s,
@@ -136,6 +146,17 @@ static void stop_here(struct selfcheck *s, enum selfcheck_moment moment)
 		raise(SIGSTOP);
 }
 
+/* Until the one in which to die; of a prompt's every other is its commit. */
+static uint32_t moments(struct killer *k)
+{
+	uint32_t commit = 1 + k->spec.layers * k->spec.kv_heads;
+
+	if (!k->s.prompt)
+		return selfcheck_below(&k->s, 30);
+	return selfcheck_below(&k->s, 2) ? commit :
+					   selfcheck_below(&k->s, commit + 3);
+}
+
 static int victim(struct killer *k, int ready_fd)
 {
 	struct selfcheck *s = &k->s;
@@ -144,7 +165,7 @@ static int victim(struct killer *k, int ready_fd)
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
 	if (k->single_step) {
 		ptrace(PTRACE_TRACEME, 0, NULL, NULL);
-		k->until_stop = selfcheck_below(s, 30);
+		k->until_stop = moments(k);
 		s->of_before = k;
 		s->before = stop_here;
 	}
@@ -157,6 +178,12 @@ static int victim(struct killer *k, int ready_fd)
 		return victim_fails(k, "settle", treekv_error());
 	if (write(ready_fd, "", 1) < 0)
 		return victim_fails(k, "ready", "pipe");
+	if (s->prompt && !treekv_tail(s->cache)) {
+		if (selfcheck_prompt(s))
+			return victim_fails(k, "prompt", treekv_error());
+		shm_store_release(&k->page->committed, s->prompt);
+		selfcheck_verify(s);
+	}
 	for (;;) {
 		s->rows = 0;
 		if (selfcheck_step(s, UINT64_MAX))
@@ -193,7 +220,8 @@ static void stay_together(void)
 /* Waits for the victim's stop and takes it some instructions further. */
 static void single_step(struct killer *k, pid_t pid)
 {
-	uint32_t n = selfcheck_below(&k->s, STEPS_MAX);
+	uint32_t most = k->s.prompt ? PROMPT_STEPS : STEPS_MAX;
+	uint32_t n = selfcheck_below(&k->s, selfcheck_below(&k->s, most) + 1);
 	int status;
 
 	if (waitpid(pid, &status, 0) != pid || !WIFSTOPPED(status))
@@ -278,6 +306,9 @@ static int compare(struct killer *k)
 
 	if (treekv_settle(k->s.cache, k->s.timeout_ms))
 		return refused("settle");
+	if (k->s.prompt && tail && !treekv_tail(k->unbroken.cache) &&
+	    selfcheck_prompt(&k->unbroken))
+		return refused("unbroken prompt");
 	while (treekv_tail(k->unbroken.cache) < tail)
 		if (selfcheck_step(&k->unbroken, tail))
 			return refused("unbroken");
@@ -287,9 +318,45 @@ static int compare(struct killer *k)
 	return 0;
 }
 
+static int drop(struct killer *k)
+{
+	Treekv__Drop body = TREEKV__DROP__INIT;
+	Treekv__Request request = TREEKV__REQUEST__INIT;
+	Treekv__Reply *reply;
+
+	body.name = (char *)(uintptr_t)k->name;
+	request.body_case = TREEKV__REQUEST__BODY_DROP;
+	request.drop = &body;
+	if (conn_call(k->kv, &request, &reply, NULL, NULL))
+		return refused("drop");
+	treekv__reply__free_unpacked(reply, NULL);
+	return 0;
+}
+
+/* A new cache in place of one whose prompt is committed. */
+static int renew(struct killer *k)
+{
+	struct treekv_cache *cache;
+
+	if (drop(k))
+		return STATUS_REFUSED;
+	if (treekv_open(&cache, k->kv, k->name, &k->spec,
+			TREEKV_CREATE | TREEKV_EXCLUSIVE))
+		return refused("create");
+	treekv_detach(cache);
+	k->page->committed = 0;
+	k->prompts++;
+	if (!k->s.lockstep)
+		return 0;
+	k->unbroken.cache = treekv_detach(k->unbroken.cache);
+	return local_open(&k->unbroken.cache, &k->spec) ? refused("unbroken") :
+							  0;
+}
+
 /* We as the successor. */
 static int look(struct killer *k)
 {
+	bool over;
 	int r = 0;
 
 	if (treekv_open(&k->s.cache, k->kv, k->name, &k->spec, 0))
@@ -304,8 +371,10 @@ static int look(struct killer *k)
 			k->kills, k->s.wrong, k->s.text);
 		r = STATUS_WRONG;
 	}
+	over = k->s.prompt && treekv_tail(k->s.cache) &&
+	       selfcheck_below(&k->s, 2);
 	treekv_detach(k->s.cache);
-	return r;
+	return r || !over ? r : renew(k);
 }
 
 /* Makes the cache, and fills it so that evictions begin at once. */
@@ -335,16 +404,19 @@ static int run(struct killer *k)
 	end = now() + k->seconds;
 	while (!r && now() < end) {
 		r = kill_one(k);
-		if (!r && selfcheck_below(&k->s, 2))
+		if (!r && (k->s.prompt || selfcheck_below(&k->s, 2)))
 			r = look(k);
 	}
 	if (!r)
 		r = look(k);
 	printf("kills %" PRIu64 " (attaching %" PRIu64 ") tokens %" PRIu64
 	       " steps %" PRIu64 " rows checked %" PRIu64 " wrong rows %" PRIu64
-	       " lost commits %" PRIu64 " scores compared %" PRIu64 "\n",
+	       " lost commits %" PRIu64 " scores compared %" PRIu64,
 	       k->kills, k->in_attach, k->page->committed, k->page->steps,
 	       k->page->rows, k->s.wrong, k->page->lost, k->compared);
+	if (k->s.prompt)
+		printf(" prompts %" PRIu64, k->prompts);
+	putchar('\n');
 	return r;
 }
 
@@ -360,6 +432,8 @@ static bool take_value(struct killer *k, const char *name, const char *value)
 		k->s.seed = strtoull(value, NULL, 0);
 	else if (!strcmp(name, "--delay"))
 		k->delay_us = (uint32_t)strtoul(value, NULL, 0);
+	else if (!strcmp(name, "--prompt"))
+		k->s.prompt = (uint32_t)strtoul(value, NULL, 0);
 	else if (!strcmp(name, "--per-step-max"))
 		k->s.per_step = (uint32_t)strtoul(value, NULL, 0);
 	else if (!strcmp(name, "--verify-every"))
@@ -402,6 +476,7 @@ static int unbroken_init(struct killer *k)
 		.whole = true,
 	};
 	selfcheck_init(u, &k->spec);
+	selfcheck_prompt_set(u, k->s.prompt);
 	return local_open(&u->cache, &k->spec);
 }
 
@@ -424,6 +499,7 @@ int main(int argc, char **argv)
 	k.s.random = selfcheck_mix(k.s.seed);
 	k.page = map_shared(sizeof(*k.page));
 	selfcheck_init(&k.s, &k.spec);
+	selfcheck_prompt_set(&k.s, k.s.prompt);
 	if (k.s.lockstep && unbroken_init(&k))
 		return refused("unbroken");
 	r = run(&k);

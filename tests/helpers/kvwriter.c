@@ -7,7 +7,8 @@
  * It attaches, checks all that is there, runs steps until N more tokens are
  * committed, checks again, and prints one line of totals. Exit status: 0; 1
  * something was wrong (said on stderr); 3 the library refused (its text is
- * printed on stderr).
+ * printed on stderr). With --prompt P the cache begins with P tokens that come
+ * as a whole, its successors' too.
  *
  * With --progress it prints "committed TAIL" after each commit; with --hold it
  * prints "holding TAIL" when its steps are done and goes on at the end of its
@@ -30,7 +31,7 @@
 
 #include "client/local.h"
 #include "client/treekv.h"
-#include "tests/helpers/selfcheck.h"
+#include "tests/helpers/selfcheck_prompt.h"
 #include "tests/helpers/spec_options.h"
 
 #define STATUS_WRONG   1
@@ -44,6 +45,7 @@ struct options {
 	const char *cache; /* NULL: anonymous */
 	uint64_t steps; /* tokens to commit */
 	uint64_t seed;
+	uint32_t prompt;
 	uint32_t per_step;
 	uint32_t verify_every;
 	int timeout_ms;
@@ -101,6 +103,8 @@ static bool take_value(struct options *o, const char *name, const char *value)
 	else if (!strcmp(name, "--hole"))
 		sscanf(value, "%" SCNu64 ":%" SCNu64, &o->hole_at,
 		       &o->hole_size);
+	else if (!strcmp(name, "--prompt"))
+		o->prompt = (uint32_t)strtoul(value, NULL, 0);
 	else if (!strcmp(name, "--per-step-max"))
 		o->per_step = (uint32_t)strtoul(value, NULL, 0);
 	else if (!strcmp(name, "--verify-every"))
@@ -246,6 +250,11 @@ static int run(struct selfcheck *s, const struct options *o)
 	int status = 0;
 
 	selfcheck_verify(s);
+	if (o->prompt && !treekv_tail(s->cache) && !o->verify_only) {
+		if (selfcheck_prompt(s))
+			return refused("prompt");
+		selfcheck_verify(s);
+	}
 	if (!o->verify_only && !s->wrong)
 		status = run_steps(s, o);
 	if (o->hold && !status && !s->wrong)
@@ -285,6 +294,7 @@ int main(int argc, char **argv)
 	s.hole_at = o.hole_at;
 	s.hole_size = o.hole_size;
 	selfcheck_init(&s, &o.spec);
+	selfcheck_prompt_set(&s, o.prompt);
 	status = run(&s, &o);
 	treekv_detach(s.cache);
 	treekv_close(kv);

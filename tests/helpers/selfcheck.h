@@ -44,6 +44,8 @@ struct selfcheck_note {
 };
 
 enum selfcheck_moment {
+	SELFCHECK_PROMPT, /* selfcheck_prompt.h: its begin and its heads */
+	SELFCHECK_PROMPT_COMMIT,
 	SELFCHECK_BEGIN,
 	SELFCHECK_LAYER,
 	SELFCHECK_COMMIT,
@@ -61,6 +63,8 @@ struct selfcheck {
 	bool lockstep;
 	bool whole; /* no partial commits, no rewinds */
 	bool copied; /* never treekv_append_at() */
+	uint32_t prompt; /* tokens that came as a whole; 0: none did */
+	uint32_t counted; /* queries of it that since and scores speak of */
 	/* Called before each part of a step; NULL: nothing is. */
 	void (*before)(struct selfcheck *s, enum selfcheck_moment moment);
 	void *of_before;
@@ -209,7 +213,8 @@ static inline bool selfcheck_holds(const void *row, size_t size, uint64_t place,
 static inline bool selfcheck_observes(const struct selfcheck *s, uint32_t layer,
 				      uint32_t head, uint64_t query)
 {
-	return selfcheck_mix(selfcheck_place(s, layer, head, query) + 1) % 8;
+	return query + 1 == s->prompt || /* or a prompt might be unobserved */
+	       selfcheck_mix(selfcheck_place(s, layer, head, query) + 1) % 8;
 }
 
 /* The tail as it was when a head last observed something. */
@@ -254,11 +259,25 @@ static inline float selfcheck_score(const struct selfcheck *s, uint32_t layer,
 				    uint64_t token)
 {
 	uint64_t place = selfcheck_place(s, layer, head, token), before;
+	float unseen = 0;
 
+	if (token < s->prompt) {
+		before = selfcheck_observed_tail(s, layer, head,
+						 s->prompt - s->counted);
+		unseen = selfcheck_potential(place, before, token);
+	}
 	if (s->spec->policy != TREEKV_POLICY_TOVA || tail <= token)
-		return selfcheck_potential(place, tail, token);
+		return selfcheck_potential(place, tail, token) - unseen;
 	before = selfcheck_observed_tail(s, layer, head, tail - 1);
 	return selfcheck_weight(s, layer, head, tail - 1, before, token);
+}
+
+static inline uint64_t selfcheck_since(const struct selfcheck *s,
+				       uint64_t token)
+{
+	uint64_t first = s->prompt - s->counted;
+
+	return token < s->prompt && token < first ? first : token;
 }
 
 static inline uint64_t selfcheck_chain(struct selfcheck *s, uint64_t tail)
@@ -366,7 +385,7 @@ static inline void selfcheck_row(struct selfcheck *s, uint32_t layer,
 				"layer %u head %u slot %u: the row of token "
 				"%" PRIu64 " is wrong at tail %" PRIu64,
 				layer, head, slot, token, tail);
-	if (at->since[slot] != token)
+	if (at->since[slot] != selfcheck_since(s, token))
 		selfcheck_blame(s,
 				"layer %u head %u slot %u: since is %u, the "
 				"token %" PRIu64,

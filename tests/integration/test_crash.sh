@@ -43,6 +43,7 @@ work()
 	write --cache "x$1" --ephemeral --exclusive --steps 50
 	write --cache "x$1" --exclusive --steps 50
 	again "$treekvctl" drop "x$1" >>"$dir/err" 2>&1
+	write --cache "p$1" --exclusive --prompt 700 --steps 50
 	"$writer" --cache "b$1" --steps 1000000000 >"$dir/held" \
 		2>>"$dir/err" &
 	children=$!
@@ -66,6 +67,7 @@ verify()
 	for cache in "w$1" "b$1"; do
 		write --cache "$cache" --attach --steps 100
 	done
+	write --cache "p$1" --attach --prompt 700 --steps 100
 	! [ -s "$dir/refused" ] &&
 		! grep -q 'event="cache damaged"\|event="cache quarantined"' "$log"
 }

@@ -37,6 +37,12 @@ survives "in lockstep with slack 64" --slack 64 --lockstep --policy h2o
 survives "killed at any instruction" --single-step \
 	--seconds "${SECONDS_EACH:-2}" --layers 1 --heads 1 --k-row 8 \
 	--v-row 8 --budget 10 --recent 2 --slack 4
+survives "prompts: killed over them" --prompt 300 --delay 700
+survives "prompts in lockstep, scores as if unbroken" --prompt 200 --slack 1 \
+	--lockstep --policy h2o --delay 700
+survives "prompts: killed at any instruction" --prompt 40 --single-step \
+	--seconds "${SECONDS_EACH:-2}" --layers 1 --heads 1 --k-row 8 \
+	--v-row 8 --budget 10 --recent 2 --slack 4
 survives "one token of slack" --slack 1 --policy tova --layers 4
 # Without scores it is full much sooner.
 policy=treekv

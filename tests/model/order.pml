@@ -70,10 +70,10 @@
  * (EPOCH_UNWATCHED: its ring may have gone to a daemon that is dead).
  *
  * Left out: several layers and heads (free is the least, generation one word
- * for all), prefill, the contents of the policy (it evicts any of the two
- * oldest, k times), deadlines, lies, freeze and fork, memory weaker than TSO,
- * counters that wrap (64 bit). Taken for granted: FUTEX_WAIT compares and
- * sleeps at once; a successor attaches after the daemon has seen its
+ * for all), prefill (prefill.pml has it), the contents of the policy (it evicts
+ * any of the two oldest, k times), deadlines, lies, freeze and fork, memory
+ * weaker than TSO, counters that wrap (64 bit). Taken for granted: FUTEX_WAIT
+ * compares and sleeps at once; a successor attaches after the daemon has seen its
  * predecessor's pidfd, and that makes the daemon look at the cache.
  */
 #ifndef CAPACITY

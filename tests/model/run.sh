@@ -1,7 +1,8 @@
 #!/bin/sh
 # SPDX-License-Identifier: BSD-2-Clause
 #
-# Check the order protocol's model, order.pml, and that its mutants fail.
+# Check the models of the order protocol, order.pml, and of prefill, prefill.pml,
+# and that their mutants fail.
 #
 # usage: run.sh [DIR [long]]
 #
@@ -16,7 +17,8 @@ if ! command -v spin >/dev/null 2>&1; then
 	exit 77
 fi
 
-model=$(cd "$(dirname "$0")" && pwd)/order.pml
+models=$(cd "$(dirname "$0")" && pwd)
+model=order.pml
 failed=0
 
 if [ $# -gt 0 ]; then
@@ -44,8 +46,8 @@ build()
 		shift
 	done
 	shift
-	rm -f pan pan.? order.pml.trail order.pml
-	cp "$model" order.pml && spin -a "$@" order.pml >build.log 2>&1 || return
+	rm -f pan pan.? ./*.pml.trail ./*.pml
+	cp "$models/$model" . && spin -a "$@" $model >build.log 2>&1 || return
 	# shellcheck disable=SC2086 # a list of flags
 	"${CC:-cc}" -w -DCOLLAPSE -DMEMLIM=1500 $cc_flags -o pan pan.c \
 		>>build.log 2>&1
@@ -177,5 +179,14 @@ scores="-DSCORES -DTOKENS=6"
 	mutant NOT_CARRIED '!(score_wrong)' $scores
 	mutant COMMIT_SPLIT '!(score_wrong)' $scores
 }
+
+model=prefill.pml
+sound "prompts"
+mutant WORD_ALONE '!(torn)'
+mutant COMMIT_FIRST '!(content_wrong)'
+mutant SAME_PARITY '!(content_wrong)'
+mutant STEP_UNANSWERED '!(content_wrong)'
+mutant HANDED_ON '!(content_wrong)'
+mutant LEASE_UNCHECKED '!(content_wrong)'
 
 exit $failed

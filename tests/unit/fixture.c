@@ -113,7 +113,7 @@ static void format(struct fixture *f, const struct treekv_spec *from)
 	assert(f->memory);
 	order_scratch_init(&f->scratch, f->memory, slots);
 	f->index->index_size = f->cache.index_size;
-	f->index->rows_size = f->cache.rows_size;
+	f->index->rows_size = f->rows->rows_size = f->cache.rows_size;
 	compact_format(f->index, f->rows, &spec, f->layers, &layout, 0);
 }
 
