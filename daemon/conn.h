@@ -43,7 +43,10 @@ struct conn_ops {
 	void (*closed)(struct conn *conn);
 	/* All replies to @conn have been sent. May be NULL. */
 	void (*drained)(struct conn *conn);
-	/* A request has been answered, @ns after it came in. May be NULL. */
+	/*
+	 * A request has been answered, @ns after it came in; from inside of
+	 * conn_reply(). May be NULL.
+	 */
 	void (*answered)(Treekv__Request__BodyCase request, uint64_t ns);
 };
 

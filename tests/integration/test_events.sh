@@ -329,7 +329,7 @@ test_adoption()
 	stop_daemon
 }
 
-start_daemon
+start_daemon --snapshot-rate 100K # bytes: half a second each
 follow
 test_idle # before threads of io_uring's own come and go
 test_caches
