@@ -87,9 +87,13 @@ void event_lease_broken(const struct cache *cache, pid_t holder,
 
 void event_prefilled(const struct cache *cache, uint64_t tail)
 {
+	struct stream_event event = stream_about(STREAM_PREFILL, cache);
+
 	treekvd.counters.prefills++;
 	log_debug("prompt committed", "name=%s cache=%llu tail=%llu",
 		  cache->name, NUMBER(cache), (unsigned long long)tail);
+	event.tail = tail; /* he has yet to commit it */
+	stream_tell(&event);
 }
 
 void event_dropped(const struct cache *cache, pid_t pid)

@@ -109,6 +109,11 @@ static uint64_t caches_quarantined(const struct control *control)
 	return n;
 }
 
+static uint64_t caches_damaged(const struct control *control)
+{
+	return control->adopted.damaged;
+}
+
 static uint64_t connections(const struct control *control)
 {
 	return listener_connections(control->listener);
@@ -237,6 +242,8 @@ const struct metric metrics[] = {
 	  false, caches_dropped },
 	{ "caches_quarantined", "Caches that are no longer served", "", false,
 	  caches_quarantined },
+	{ "caches_damaged", "Caches of a predecessor that cannot be read", "",
+	  false, caches_damaged },
 	{ "connections", "Open connections", "", false, connections },
 	{ "leases", "Processes that are writing a cache", "", false, leases },
 	{ "workers", "Compacting threads", "", false, workers },

@@ -49,6 +49,7 @@ static const struct {
 	[STREAM_DETACH] = { "detach", CACHE | PID | TAIL },
 	[STREAM_DEATH] = { "death", CACHE | PID | TAIL },
 	[STREAM_LEASE_BROKEN] = { "lease_broken", CACHE | PID },
+	[STREAM_PREFILL] = { "prefill", CACHE | TAIL },
 	[STREAM_DROP] = { "drop", CACHE | PID },
 	[STREAM_GONE] = { "gone", CACHE | BYTES },
 	[STREAM_REFUSAL] = { "refusal", PID | ERROR | TEXT },

@@ -187,6 +187,14 @@ test_ends()
 	"$treekvctl" drop hostile >/dev/null
 }
 
+test_prompt()
+{
+	"$O/bin/treekv-run" --prompt "$(seq -s ' ' 1 200)" --prefill \
+		--budget 64 --cache prompt --generate 1 >/dev/null 2>&1
+	tells "prefill" prefill "e['name'] == 'prompt' and e['tail'] > 200"
+	"$treekvctl" drop prompt >/dev/null
+}
+
 test_snapshots()
 {
 	"$writer" --cache saved --steps 500 >/dev/null 2>&1
@@ -334,6 +342,7 @@ follow
 test_idle # before threads of io_uring's own come and go
 test_caches
 test_ends
+test_prompt
 test_snapshots
 test_kept
 test_manual
