@@ -477,8 +477,8 @@ int treekv_prefill_observe(struct treekv_cache *cache, uint32_t layer,
  * @cache: in a prefill; the head has been observed, if it is to be
  * @layer: 0-based
  * @head: KV head, each once
- * @k: the row of token 0, before rotary embedding; that of token t is at k + t *
- *	k_stride
+ * @k: the row of token 0, before rotary embedding; that of token t is at k +
+ *	t * k_stride
  * @k_stride: bytes from token to token
  * @v: likewise
  * @v_stride: likewise

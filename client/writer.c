@@ -125,7 +125,7 @@ static void take_prefill(struct treekv_cache *cache, uint64_t prefill)
 	if (cache->tail > cache->dirty)
 		cache->dirty = cache->tail;
 	shm_store_relaxed(&rows->head, cache->dirty);
-	/* Pairs with the acquire in load_commit(): head is not behind. */
+	/* Pairs with compact_load_commit(): head is not behind. */
 	shm_store_release(&rows->commit,
 			  shm_commit_pack(cache->tail, cache->parity));
 }

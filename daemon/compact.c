@@ -163,8 +163,7 @@ int compact_resume(struct shm_index *index, uint64_t generation,
 	return 0;
 }
 
-/* A checked copy of commit; c->fault is set when it lies. */
-static uint64_t load_commit(struct compaction *c)
+uint64_t compact_load_commit(struct compaction *c)
 {
 	const struct shm_buffer *buffer = buffer_of(c->index, c->generation);
 	/* Pairs with the release in treekv_commit(). */
@@ -204,7 +203,7 @@ enum compact_fault compact_check(const struct shm_index *index,
 		return COMPACT_FAULT_ROWS;
 	if (shm_load_acquire(&rows->seen) > c.generation)
 		c.fault = COMPACT_FAULT_SEEN;
-	load_commit(&c);
+	compact_load_commit(&c);
 	return c.fault;
 }
 
@@ -236,7 +235,7 @@ bool compact_begin(struct compaction *c)
 	seen = shm_load_acquire(&c->rows->seen);
 	if (seen > c->generation)
 		c->fault = COMPACT_FAULT_SEEN;
-	c->tail = shm_commit_tail(load_commit(c));
+	c->tail = shm_commit_tail(compact_load_commit(c));
 	if (c->fault || seen != c->generation || !c->policy->evict)
 		return false;
 	for (uint32_t l = 0; l < c->index->spec.layers; l++)
@@ -323,7 +322,7 @@ bool compact_heads(struct compaction *c, uint32_t heads)
 	const struct shm_buffer *from = buffer_of(c->index, c->generation);
 	const struct shm_layer *layer = layer_of(c->index, c->layer);
 	const struct shm_level *level = &levels_of(c->index, from)[c->layer];
-	uint64_t commit = load_commit(c);
+	uint64_t commit = compact_load_commit(c);
 	uint32_t k = excess(c, level);
 
 	if (c->fault)
@@ -346,36 +345,37 @@ void compact_finish(struct compaction *c, uint64_t rows_inode, uint64_t prefill)
 	to->rows_epoch = from->rows_epoch;
 	to->prefill = prefill;
 	finish_buffer(c->index, to, c->generation + 1, c->tail);
-	shm_store_relaxed(&c->index->compactions, c->index->compactions + 1);
-	shm_store_relaxed(&c->index->evictions,
-			  c->index->evictions + c->evicted);
 	/* Pairs with the acquire in the writer's adopt(), and in readers. */
 	shm_store_release(&c->index->generation, c->generation + 1);
 }
 
+static void publish(struct compaction *c, uint64_t rows_inode)
+{
+	shm_store_relaxed(&c->index->compactions, c->index->compactions + 1);
+	shm_store_relaxed(&c->index->evictions,
+			  c->index->evictions + c->evicted);
+	compact_finish(c, rows_inode,
+		       buffer_of(c->index, c->generation)->prefill);
+}
+
 void compact_publish(struct compaction *c)
 {
-	const struct shm_buffer *from = buffer_of(c->index, c->generation);
-
-	compact_finish(c, from->rows_inode, from->prefill);
+	publish(c, buffer_of(c->index, c->generation)->rows_inode);
 }
 
 void compact_move(struct compaction *c, const struct shm_rows *rows,
 		  uint64_t inode)
 {
-	const struct shm_buffer *from;
-
 	c->rows = rows;
 	c->generation = shm_load_relaxed(&c->index->generation);
-	c->tail = shm_commit_tail(load_commit(c));
+	c->tail = shm_commit_tail(compact_load_commit(c));
 	c->layer = 0;
 	c->head = 0;
 	c->evicted = 0;
 	while (compact_heads(c, UINT32_MAX))
 		;
-	from = buffer_of(c->index, c->generation);
 	if (!c->fault)
-		compact_finish(c, inode, from->prefill);
+		publish(c, inode);
 }
 
 uint64_t compact_slack_left(const struct compaction *c)

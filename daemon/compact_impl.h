@@ -47,6 +47,9 @@ static inline struct order order_of(const struct shm_buffer *buffer,
 	};
 }
 
+/* A checked copy of commit, by c->generation; c->fault is set when it lies. */
+uint64_t compact_load_commit(struct compaction *c);
+
 /*
  * Completes the next buffer, whose levels, walks and orders are made, and
  * publishes it. @prefill: its own.

@@ -92,12 +92,10 @@ compact_prompt_begin(struct compaction *c, const struct compact_prompt *prompt)
 	for (uint32_t l = 0; l < c->index->spec.layers; l++)
 		if (!is_level(c->index, l, prompt))
 			return COMPACT_PROMPT_LIVE;
-	c->fault = compact_check(c->index, c->rows);
+	c->generation = shm_load_relaxed(&c->index->generation);
+	commit = compact_load_commit(c);
 	if (c->fault)
 		return COMPACT_PROMPT_FAULT;
-	c->generation = shm_load_relaxed(&c->index->generation);
-	commit = shm_commit_under(shm_load_acquire(&c->rows->commit),
-				  buffer_of(c->index, c->generation)->prefill);
 	if (is_done(c, commit, prompt))
 		return COMPACT_PROMPT_DONE;
 	if (shm_commit_tail(commit))

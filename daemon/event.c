@@ -85,15 +85,12 @@ void event_lease_broken(const struct cache *cache, pid_t holder,
 	tell_of(STREAM_LEASE_BROKEN, cache, holder);
 }
 
-void event_prefilled(const struct cache *cache, uint64_t tail)
+void event_prefilled(const struct cache *cache, pid_t pid)
 {
-	struct stream_event event = stream_about(STREAM_PREFILL, cache);
-
 	treekvd.counters.prefills++;
-	log_debug("prompt committed", "name=%s cache=%llu tail=%llu",
-		  cache->name, NUMBER(cache), (unsigned long long)tail);
-	event.tail = tail; /* he has yet to commit it */
-	stream_tell(&event);
+	log_debug("prompt committed", "name=%s cache=%llu pid=%d", cache->name,
+		  NUMBER(cache), pid);
+	tell_of(STREAM_PREFILL, cache, pid);
 }
 
 void event_dropped(const struct cache *cache, pid_t pid)

@@ -40,7 +40,7 @@ void event_writer_died(const struct lease *lease);
 void event_died_unseen(const struct cache *cache);
 void event_lease_broken(const struct cache *cache, pid_t holder,
 			uint32_t passes);
-void event_prefilled(const struct cache *cache, uint64_t tail);
+void event_prefilled(const struct cache *cache, pid_t pid);
 void event_dropped(const struct cache *cache, pid_t pid);
 
 /* Nobody holds it any more: its memory is being given back. */

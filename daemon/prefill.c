@@ -36,6 +36,7 @@ struct prefill {
 	struct conn *conn; /* NULL: gone */
 	uint64_t id;
 	struct cache *cache;
+	pid_t pid; /* who asks */
 	struct compact_prompt prompt;
 	STAILQ_HEAD(, waiter) waiters;
 
@@ -173,7 +174,7 @@ static void answer(const struct prefill *p)
 	int r = answer_error(p->answer);
 
 	if (!r)
-		event_prefilled(p->cache, p->prompt.tail);
+		event_prefilled(p->cache, p->pid);
 	if (p->conn && !r)
 		control_done(p->conn, p->id);
 	else if (p->conn)
@@ -242,6 +243,7 @@ static void start(struct conn *conn, uint64_t id, struct cache *cache,
 	p->conn = conn;
 	p->id = id;
 	p->cache = cache;
+	p->pid = cache->lease->pid;
 	p->prompt = (struct compact_prompt){
 		.tail = request->tail,
 		.live = p->numbers,

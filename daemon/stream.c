@@ -49,7 +49,7 @@ static const struct {
 	[STREAM_DETACH] = { "detach", CACHE | PID | TAIL },
 	[STREAM_DEATH] = { "death", CACHE | PID | TAIL },
 	[STREAM_LEASE_BROKEN] = { "lease_broken", CACHE | PID },
-	[STREAM_PREFILL] = { "prefill", CACHE | TAIL },
+	[STREAM_PREFILL] = { "prefill", CACHE | PID | TAIL },
 	[STREAM_DROP] = { "drop", CACHE | PID },
 	[STREAM_GONE] = { "gone", CACHE | BYTES },
 	[STREAM_REFUSAL] = { "refusal", PID | ERROR | TEXT },
@@ -116,7 +116,7 @@ struct stream_event stream_about(enum stream_kind kind,
 		.kind = kind,
 		.uid = cache->uid,
 		.cache = cache->id,
-		.tail = shm_commit_tail(shm_load_relaxed(&cache->rows->commit)),
+		.tail = shm_commit_tail(cache_commit(cache)),
 	};
 
 	memcpy(event.name, cache->name, sizeof(event.name));

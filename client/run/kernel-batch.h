@@ -3,14 +3,14 @@
  * Many tokens at once, for prefill: the second half of kernel-body.h, which
  * includes it. Every output has the very bits that the functions for one token
  * give: the same products, added up in the same tree. What is gained is that a
- * vector of weights, or of keys, is loaded (and converted, and rotated) once for
- * several tokens.
+ * vector of weights, or of keys, is loaded (and converted, and rotated) once
+ * for several tokens.
  *
  * A dot product of kernel-body.h has a sum per lane, over every LANES-th
  * element, and adds the lanes up at the end, which for short heads is most of
- * its work. Here keys lie transposed, LANES of them side by side, so that a lane
- * is a key: what was a lane there is one of LANES accumulators here, and the
- * last additions are those of vec_sum4(), for LANES keys at a time.
+ * its work. Here keys lie transposed, LANES of them side by side, so that a
+ * lane is a key: what was a lane there is one of LANES accumulators here, and
+ * the last additions are those of vec_sum4(), for LANES keys at a time.
  */
 
 /* Tokens that share a tile of weights; what fits into the registers. */

@@ -25,7 +25,7 @@
 /* Rows of a tile, converted. */
 typedef float tile_room[KERNEL_HEAD_DIM_MAX];
 
-/* One function, so that all who call it round alike: inlined it is rewritten. */
+/* Not inlined, where it is rewritten: all who call it must round alike. */
 __attribute__((noinline)) static float dot_tail(const float *a, const float *b,
 						uint32_t from, uint32_t n)
 {

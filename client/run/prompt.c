@@ -10,8 +10,8 @@
  * A chunk makes one pass over the weights where single steps make CHUNK, which
  * is the point of it. All sums are those of engine_step(), in the same order
  * (kernel-batch.h): with nothing evicted the results agree to the bit. Keys are
- * kept twice: as rows, which survivors are copied from, and rotated, since every
- * later query wants them so.
+ * kept twice: as rows, which survivors are copied from, and rotated, since
+ * every later query wants them so.
  *
  * Nothing behind the last layer looks at any token but the last, and at the
  * queries whose attention counts; the tokens before them stop at K and V there.
@@ -36,7 +36,7 @@
 struct room {
 	atomic_flag taken;
 	float *weights; /* [tile][group][stride] */
-	uint32_t *live; /* [stride], of heads that are no multiple of a vector */
+	uint32_t *live; /* [stride]; of heads that fit no vector only */
 };
 
 struct prompt {

@@ -20,9 +20,9 @@
  * append or a commit, and is then single-stepped: killed after that many
  * instructions, each as likely as the next.
  *
- * With --prompt P each cache begins with P tokens that come as a whole. Of those
- * that have got so far, every other one is dropped after the kill and replaced,
- * so that many victims die over a prompt; the tail is 0 or beyond it.
+ * With --prompt P each cache begins with P tokens that come as a whole. Of
+ * those that have got so far, every other one is dropped after the kill and
+ * replaced, so that many victims die over a prompt; the tail is 0 or beyond it.
  *
  * Exit status: 0; 1 something was wrong; 3 the library refused.
  */

@@ -130,6 +130,10 @@ test_caches()
 		"e['name'] == 'story' and e['uid'] == $uid and e['bytes'] > 0"
 	tells "attach" attach "e['name'] == 'story' and e['tail'] == 0"
 	tells "detach" detach "e['name'] == 'story' and e['tail'] == 3000"
+	"$writer" --cache prompt --prompt 300 --steps 10 >/dev/null 2>&1
+	tells "prefill" prefill \
+		"e['name'] == 'prompt' and e['tail'] == 300 and e['pid'] > 0"
+	"$treekvctl" drop prompt >/dev/null
 	"$treekvctl" drop story >/dev/null
 	tells "drop" drop "e['name'] == 'story' and e['pid'] > 0"
 	tells "gone" gone "e['name'] == 'story' and e['bytes'] > 0"

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * Prefill, naively: which tokens of a prompt stay. Written from method.md (§4.2,
- * the baselines), design.md (the arithmetic of blocks) and the words of
+ * Prefill, naively: which tokens of a prompt stay. Written from the method's
+ * rules (§4.2, the baselines, the arithmetic of blocks) and the words of
  * treekv.h alone; it shares no code, table or header with the daemon.
  */
 #ifndef TREEKV_TESTS_PREFILL_REFERENCE_H
