@@ -46,7 +46,7 @@ void errand_run(struct errand *errand, void (*work_of)(struct errand *errand),
 {
 	errand->work = work_of;
 	errand->done = done_with;
-	errand->job.done = done;
+	errand->job = (struct worker_job){ .done = done };
 	errands.under_way++;
 	worker_do(errands.worker, &errand->job, work);
 }

@@ -16,15 +16,27 @@ build=$(cd "$build" && pwd)
 failed=0
 
 ${PROTOC_C:-protoc-c} --proto_path=proto --c_out="$build/gen" treekv.proto
+flags="-std=gnu11 -g -O1 -fno-sanitize-recover=all -I. -I$build/gen
+-D_GNU_SOURCE="
+
+# All of the daemon, from which the linker takes what a target needs.
+rm -rf "$build/objects" "$build/daemon.a"
+mkdir "$build/objects"
+for source in proto/*.c "$build"/gen/*.c daemon/*.c; do
+	[ "$source" = daemon/main.c ] || echo "$source"
+done >"$build/sources"
+# shellcheck disable=SC2016 # for the other shell
+FLAGS=$flags xargs -P "$(nproc)" -n 1 sh -c 'clang $FLAGS -c \
+	-fsanitize=fuzzer-no-link,address,undefined \
+	-o "$0/$(basename "$1" .c).o" "$1"' "$build/objects" <"$build/sources"
+ar rc "$build/daemon.a" "$build"/objects/*.o
+
 for source in tests/fuzz/fuzz_*.c; do
 	name=$(basename "$source" .c)
-	clang -std=gnu11 -g -O1 -fsanitize=fuzzer,address,undefined \
-		-fno-sanitize-recover=all -I. -I"$build/gen" -D_GNU_SOURCE= \
-		-o "$build/$name" "$source" proto/*.c "$build"/gen/*.c \
-		daemon/adopt.c daemon/arena.c daemon/cache.c daemon/compact.c \
-		daemon/compact_prompt.c \
-		daemon/hole.c daemon/log.c daemon/order.c daemon/policy.c \
-		daemon/service.c daemon/spec.c -lprotobuf-c -lm -pthread
+	# shellcheck disable=SC2086
+	clang $flags -fsanitize=fuzzer,address,undefined \
+		-o "$build/$name" "$source" "$build/daemon.a" -luring \
+		-lprotobuf-c -lxxhash -lm -pthread
 	mkdir -p "$build/corpus-$name"
 	echo "$name: $seconds s"
 	if ! (cd "$build" && "./$name" -max_total_time="$seconds" \

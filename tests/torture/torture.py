@@ -13,6 +13,9 @@ Some writers punch holes into the rows of their own cache. Whoever attaches to
 it afterwards is told where: all that is not in the hole must still be right, or
 the cache be quarantined, until it is dropped; and no other cache may be either.
 
+Others try to attach where somebody writes: they must be refused, unless he has
+let go by then.
+
 Exit status 1 when anything was not as it ought to be.
 """
 import calendar
@@ -39,8 +42,11 @@ REFUSALS = {
     "breaks met": re.compile("lease of cache \\S+ is being broken; try again"),
     "creations met": re.compile("cache \\S+ is being created"),
 }
+INTRUDER = re.compile("is being written by process|is being broken|"
+                      "is being created|there is no cache")
 # Of a cache with a hole in it.
-SPOILT = re.compile("is quarantined|has not made room|left a tail that no order")
+SPOILT = re.compile("is quarantined|has not made room|"
+                    "left a tail that no order")
 
 
 class Cache:
@@ -221,6 +227,30 @@ class Torture:
             if stop:
                 cache.writer.send_signal(signal.SIGCONT)
 
+    def intrude(self):
+        there = [c for c in self.writing()
+                 if not c.fresh and not c.deaf and c.hole is None]
+        if not there:
+            return
+        cache = self.random.choice(there)
+        out = subprocess.run(
+            [os.path.join(self.helpers, "kvwriter"), "--cache", cache.name,
+             "--attach", "--steps", "1", *cache.shape],
+            capture_output=True, text=True)
+        if out.returncode == 3 and INTRUDER.search(out.stderr):
+            self.totals["intruders refused"] += 1
+            return
+        if out.returncode:
+            self.fault(f"{cache.name}: an intruder: {out.stderr.strip()}")
+            return
+        found = int(out.stdout.split()[1]) - 1
+        cache.writer.kill()
+        self.join(cache)
+        if cache.floor > found:
+            self.fault(f"{cache.name}: two writers: one has committed "
+                       f"{cache.floor}, the other began at {found}")
+        cache.floor = found + 1
+
     def snapshot(self):
         cache = self.random.choice(self.caches)
         floor = cache.floor
@@ -309,7 +339,8 @@ class Torture:
         what, weight = zip((self.kill_writer, 30), (self.kill_daemon, 6),
                            (self.break_lease, 10), (self.snapshot, 12),
                            (self.drop, 4), (self.restore, 4), (self.punch, 4),
-                           (self.restart, 1), (self.lie, 3))
+                           (self.intrude, 8), (self.restart, 1),
+                           (self.lie, 3))
         self.random.choices(what, weight)[0]()
         time.sleep(self.random.random() * 0.05)
 
