@@ -257,7 +257,7 @@ torture: deps-check ## T=600 seconds of killing everything, SEED=1
 	$(Q)python3 -B tests/torture/torture.py $(O) $(T)
 
 bench: deps-bench ## measure; JSON and a table in $(O)/bench
-	$(Q)$(MAKE) all $(bench_programs)
+	$(Q)$(MAKE) all $(bench_programs) $(O)/tests/helpers/kvwriter
 	$(Q)python3 -B tests/bench/bench.py $(O)
 
 fuzz: deps-fuzz ## T=60 seconds of every fuzz target

@@ -12,6 +12,9 @@
  * nothing; caches compare the session of their lease with the connection's and
  * renew it.
  *
+ * Before an answer that takes a while the daemon says how far it has got; each
+ * such word begins the wait for the next one anew.
+ *
  * The daemon's replies are checked like anybody's: length, id, shape, number of
  * descriptors. Descriptors that nobody takes are closed, on every path.
  */
@@ -37,14 +40,17 @@ static const struct request_kind {
 	const char *name;
 	Treekv__Reply__BodyCase reply;
 	bool repeat; /* twice is the same as once */
+	bool progress; /* Progress may come first */
 	bool several; /* more replies may follow the first */
 } request_kinds[] = {
 	[TREEKV__REQUEST__BODY_HELLO] = { "hello", TREEKV__REPLY__BODY_HELLO,
 					  true },
 	[TREEKV__REQUEST__BODY_CREATE] = { "create",
-					   TREEKV__REPLY__BODY_ATTACHED, true },
+					   TREEKV__REPLY__BODY_ATTACHED, true,
+					   true },
 	[TREEKV__REQUEST__BODY_ATTACH] = { "attach",
-					   TREEKV__REPLY__BODY_ATTACHED, true },
+					   TREEKV__REPLY__BODY_ATTACHED, true,
+					   true },
 	[TREEKV__REQUEST__BODY_DETACH] = { "detach",
 					   TREEKV__REPLY__BODY__NOT_SET, true },
 	[TREEKV__REQUEST__BODY_DROP] = { "drop", TREEKV__REPLY__BODY__NOT_SET,
@@ -59,13 +65,13 @@ static const struct request_kind {
 						TREEKV__REPLY__BODY__NOT_SET,
 						false },
 	[TREEKV__REQUEST__BODY_SNAPSHOT] = { "snapshot",
-					     TREEKV__REPLY__BODY_PERSIST,
+					     TREEKV__REPLY__BODY_PERSIST, true,
 					     true },
 	[TREEKV__REQUEST__BODY_RESTORE] = { "restore",
-					    TREEKV__REPLY__BODY_PERSIST,
-					    false },
+					    TREEKV__REPLY__BODY_PERSIST, false,
+					    true },
 	[TREEKV__REQUEST__BODY_EVENTS] = { "events", TREEKV__REPLY__BODY_EVENTS,
-					   true, true },
+					   true, false, true },
 	[TREEKV__REQUEST__BODY_PREFILL] = { "commit a prompt",
 					    TREEKV__REPLY__BODY__NOT_SET,
 					    true },
@@ -217,8 +223,8 @@ static int inbox_reserve(struct inbox *inbox, size_t room)
 }
 
 /*
- * Reads one frame, behind which there must be nothing; *body is its length.
- * Where others may follow they are left alone, which takes a call more.
+ * Reads one frame, and perhaps more; *body is its length. Where others follow
+ * the answer they are left alone, which takes a call more.
  */
 static int receive_frame(struct treekv *kv, struct inbox *inbox, bool several,
 			 int64_t deadline, uint32_t *body)
@@ -240,12 +246,17 @@ static int receive_frame(struct treekv *kv, struct inbox *inbox, bool several,
 		if (!r)
 			r = receive_some(kv, inbox, deadline);
 	}
-	if (r < 0)
-		return r;
-	return inbox->size == FRAME_HEADER + (size_t)*body ? 0 : -EPROTO;
+	return r < 0 ? r : 0;
 }
 
-/* Is it an answer to what was asked? */
+/* What is behind it is the next one's. */
+static void inbox_consume(struct inbox *inbox, size_t n)
+{
+	inbox->size -= n;
+	memmove(inbox->bytes, inbox->bytes + n, inbox->size);
+}
+
+/* Is it an answer to what was asked? Return: 1 when one is still to come. */
 static int reply_check(const Treekv__Reply *reply,
 		       const Treekv__Request *request)
 {
@@ -257,40 +268,62 @@ static int reply_check(const Treekv__Reply *reply,
 		return 0; /* about the connection, which the daemon ends */
 	if (reply->id != request->id)
 		return -EPROTO;
+	if (kind->progress && !reply->error &&
+	    reply->body_case == TREEKV__REPLY__BODY_PROGRESS)
+		return 1;
 	return reply->error || reply->body_case == kind->reply ? 0 : -EPROTO;
 }
 
-/* One request over the connection as it is; no text but the daemon's. */
-static int exchange(struct treekv *kv, Treekv__Request *request,
-		    Treekv__Reply **ret, struct inbox *inbox, bool *accepted)
+/* Return: as reply_check(); *ret is set unless that is an error. */
+static int receive_reply(struct treekv *kv, const Treekv__Request *request,
+			 struct inbox *inbox, Treekv__Reply **ret)
 {
 	const struct request_kind *kind = &request_kinds[request->body_case];
-	int64_t deadline = now_ms() + kv->timeout_ms;
 	Treekv__Reply *reply;
 	uint32_t body = 0;
 	int r;
 
-	request->id = ++kv->last_id;
-	r = send_request(kv, request, deadline, accepted);
-	/* A daemon that turns us away has said why before it hung up. */
-	if (!r || r == -EPIPE || r == -ECONNRESET) {
-		int sent = r;
-
-		r = receive_frame(kv, inbox, kind->several, deadline, &body);
-		if (r)
-			return sent ? sent : r;
-	}
+	r = receive_frame(kv, inbox, kind->several, now_ms() + kv->timeout_ms,
+			  &body);
 	if (r)
 		return r;
 	reply = treekv__reply__unpack(NULL, body, inbox->bytes + FRAME_HEADER);
 	if (!reply)
 		return -EPROTO;
 	r = reply_check(reply, request);
-	if (r)
+	inbox_consume(inbox, FRAME_HEADER + body);
+	if (!r && inbox->size)
+		r = -EPROTO; /* behind an answer there is nothing */
+	if (r < 0)
 		treekv__reply__free_unpacked(reply, NULL);
 	else
 		*ret = reply;
 	return r;
+}
+
+/* One request over the connection as it is; no text but the daemon's. */
+static int exchange(struct treekv *kv, Treekv__Request *request,
+		    Treekv__Reply **ret, struct inbox *inbox, bool *accepted)
+{
+	Treekv__Reply *reply = NULL;
+	int r, sent;
+
+	request->id = ++kv->last_id;
+	sent = send_request(kv, request, now_ms() + kv->timeout_ms, accepted);
+	/* A daemon that turns us away has said why before it hung up. */
+	if (sent && sent != -EPIPE && sent != -ECONNRESET)
+		return sent;
+	while ((r = receive_reply(kv, request, inbox, &reply)) > 0) {
+		kv->heard = now_ms();
+		if (kv->progress)
+			kv->progress(kv->progress_arg, reply->progress->done,
+				     reply->progress->total);
+		treekv__reply__free_unpacked(reply, NULL);
+	}
+	if (r)
+		return sent ? sent : r;
+	*ret = reply;
+	return 0;
 }
 
 /* The daemon's refusal as an error of ours. Frees a reply that is one. */
@@ -467,16 +500,16 @@ static void sleep_ms(int64_t ms)
  * Over new connections, after one was lost. The text is set. The first try is
  * at once: most connections are lost to a daemon that has been replaced by now.
  */
-static int repeat(struct treekv *kv, int64_t deadline, Treekv__Request *request,
+static int repeat(struct treekv *kv, int timeout_ms, Treekv__Request *request,
 		  Treekv__Reply **ret, struct inbox *inbox)
 {
 	bool may_repeat = request_kinds[request->body_case].repeat;
-	int64_t end = least(deadline, now_ms() + CONN_TIMEOUT_MS);
+	int64_t end = least(kv->heard + timeout_ms, now_ms() + CONN_TIMEOUT_MS);
 	int64_t pause = 0, left;
 	int r;
 
 	for (;;) {
-		left = deadline - now_ms();
+		left = kv->heard + timeout_ms - now_ms();
 		r = dial(kv, left > 0 ? (int)left : 1);
 		if (!r)
 			r = attempt(kv, request, ret, inbox, &kv->in_doubt);
@@ -493,9 +526,9 @@ static int call(struct treekv *kv, int timeout_ms, Treekv__Request *request,
 		Treekv__Reply **ret, struct inbox *inbox)
 {
 	const struct request_kind *kind = &request_kinds[request->body_case];
-	int64_t deadline = now_ms() + timeout_ms;
 	int r;
 
+	kv->heard = now_ms();
 	kv->in_doubt = false;
 	/* The daemon knows a connection by the process that made it. */
 	if (kv->fd >= 0 && kv->pid != getpid())
@@ -505,7 +538,7 @@ static int call(struct treekv *kv, int timeout_ms, Treekv__Request *request,
 		return r;
 	r = attempt(kv, request, ret, inbox, &kv->in_doubt);
 	if (r == -ECONNRESET && (!kv->in_doubt || kind->repeat))
-		r = repeat(kv, deadline, request, ret, inbox);
+		r = repeat(kv, timeout_ms, request, ret, inbox);
 	if (r)
 		return r;
 	kv->in_doubt = false;
@@ -601,12 +634,13 @@ bool conn_in_doubt(const struct treekv *kv)
 	return kv->in_doubt;
 }
 
-bool conn_alive(struct treekv *kv, uint64_t session)
+int conn_alive(struct treekv *kv, uint64_t session)
 {
-	bool alive = false;
+	int alive = 0;
 	char byte;
 
-	pthread_mutex_lock(&kv->lock);
+	if (pthread_mutex_trylock(&kv->lock))
+		return -EBUSY;
 	if (kv->fd >= 0 && kv->session == session)
 		alive = recv(kv->fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) < 0 &&
 			(errno == EAGAIN || errno == EINTR);

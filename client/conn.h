@@ -16,7 +16,7 @@
 #include "proto/frame.h"
 #include "treekv.pb-c.h"
 
-#define CONN_TIMEOUT_MS 10000 /* a daemon that takes longer hangs */
+#define CONN_TIMEOUT_MS 10000 /* a daemon silent for longer hangs */
 
 struct treekv {
 	pthread_mutex_t lock; /* a stalled step may talk as well */
@@ -24,12 +24,17 @@ struct treekv {
 	int fd; /* -1: lost, made again by the next call */
 	pid_t pid; /* who made it: a lease is not inherited by a fork */
 	int timeout_ms; /* what fd is set to */
+	int64_t heard; /* ms: a sign of life of this call, or its beginning */
 	bool in_doubt; /* a daemon may have taken the last request */
 	uint64_t session; /* raised by each connection made */
 	uint64_t last_id;
 	uint32_t version;
 	pid_t daemon_pid;
 	char daemon[64];
+
+	/* Told how far a call is that takes a while; the caller's. */
+	void (*progress)(void *arg, uint64_t done, uint64_t total);
+	void *progress_arg;
 };
 
 /**
@@ -53,7 +58,11 @@ struct treekv {
 int conn_call(struct treekv *kv, Treekv__Request *request, Treekv__Reply **ret,
 	      int fds[FRAME_FDS_MAX], unsigned int *n_fds);
 
-/* The same, and a daemon that takes longer than @timeout_ms is -ETIMEDOUT. */
+/*
+ * The same, and a daemon that is silent for longer than @timeout_ms is
+ * -ETIMEDOUT. Where it restores a cache first, or writes one, and was asked to
+ * say how far it has got, it is not silent while that goes on.
+ */
 int conn_call_within(struct treekv *kv, int timeout_ms,
 		     Treekv__Request *request, Treekv__Reply **ret,
 		     int fds[FRAME_FDS_MAX], unsigned int *n_fds);
@@ -75,8 +84,11 @@ bool conn_answered(const struct treekv *kv);
 /* Or may it have been done all the same, though nobody said so? */
 bool conn_in_doubt(const struct treekv *kv);
 
-/* Is the connection of that session still up? Does not wait. */
-bool conn_alive(struct treekv *kv, uint64_t session);
+/*
+ * Is the connection of that session still up? Does not wait. Return: 1 or 0;
+ * -EBUSY another thread is in a call on it, and finds out.
+ */
+int conn_alive(struct treekv *kv, uint64_t session);
 
 /**
  * open_reconnect - renew a cache's lease if its connection is lost

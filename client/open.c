@@ -229,6 +229,7 @@ static int ask(struct treekv *kv, struct grant *grant, const char *name,
 		create.ephemeral = !!(flags & TREEKV_EPHEMERAL);
 		create.has_nonce = 1;
 		create.nonce = nonce;
+		create.has_progress = create.progress = 1;
 		request.body_case = TREEKV__REQUEST__BODY_CREATE;
 		request.create = &create;
 	} else {
@@ -236,6 +237,7 @@ static int ask(struct treekv *kv, struct grant *grant, const char *name,
 		attach.spec = spec ? &wanted : NULL;
 		attach.has_nonce = 1;
 		attach.nonce = nonce;
+		attach.has_progress = attach.progress = 1;
 		request.body_case = TREEKV__REQUEST__BODY_ATTACH;
 		request.attach = &attach;
 	}
@@ -404,11 +406,18 @@ static int attachment_renew(struct attachment *a, int timeout_ms)
 {
 	uint64_t epoch = shm_load_acquire(&a->cache.index->epoch);
 	struct grant grant = { 0 };
-	int r;
+	int r, alive;
 
 	if (a->cache.lost)
 		return lose(&a->cache, "that was found before");
-	if (!conn_alive(a->kv, a->session)) {
+	alive = conn_alive(a->kv, a->session);
+	if (alive < 0) {
+		put_off(a);
+		return error_set(-EAGAIN,
+				 "cache %s: another thread waits for treekvd",
+				 a->cache.name);
+	}
+	if (!alive) {
 		if (now_ms() < a->next_try)
 			return error_set(-EAGAIN,
 					 "cache %s: treekvd is away; it is "

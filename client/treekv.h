@@ -273,11 +273,18 @@ enum treekv_open_flags {
  * daemon or with the connection, the same is asked again for ten seconds, and
  * what was done by then is not done twice.
  *
+ * One that is on disk only is restored first, which takes as long as the disk
+ * does: the daemon says a few times a second how far it has got, and the call
+ * waits until there has been no progress for 10 seconds (-ETIMEDOUT). Restoring
+ * goes on then all the same, and a later call finds the cache. Other threads'
+ * calls on @kv wait meanwhile; their steps do not.
+ *
  * Return: 0; -ENOENT no such cache; -EEXIST it is there (EXCLUSIVE); -EBUSY it
  * has a writer (the text names the process); -EINVAL a bad name or spec;
  * -EMEDIUMTYPE the fingerprint differs (both are named); -ENOSPC the pool or
  * the huge pages are used up (the text has the figures); -EUCLEAN the cache is
- * quarantined; -EPROTO, -EBADMSG daemon and library do not fit together;
+ * quarantined; -EPROTO, -EBADMSG daemon and library do not fit together, or its
+ * snapshot is of another version, or damaged (the text names the file);
  * -EMFILE one of them is out of descriptors; -ESRCH the connection was opened
  * by a process that has ended; and what treekv_connect() returns.
  */

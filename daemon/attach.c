@@ -154,10 +154,6 @@ void control_attach(struct conn *conn, uint64_t id, struct cache *cache,
 	struct shm_spec asked;
 	int r = 0;
 
-	if (persist_is_loading(cache)) {
-		persist_wait(conn, id, cache, spec, nonce);
-		return;
-	}
 	if (spec) {
 		r = spec_load(&asked, budgets, spec, why, sizeof(why));
 		if (!r)
@@ -244,9 +240,8 @@ void attach_on_attach(struct conn *conn, uint64_t id,
 		renew(conn, id, request->renew);
 		return;
 	}
-	if (!control_look_up(conn, request->name) &&
-	    persist_attach(conn, id, request->name, request->spec,
-			   request->nonce))
+	if (persist_attach(conn, id, request->name, request->spec,
+			   request->nonce, request->progress))
 		return;
 	cache = control_look_up(conn, request->name);
 	if (cache)

@@ -34,6 +34,7 @@ struct config {
 	uint32_t snapshot_every; /* seconds, 0: never */
 	uint64_t snapshot_rate; /* bytes a second, 0: no limit */
 	int snapshot_on_stop;
+	uint32_t snapshot_limit; /* seconds that a stop takes for it at most */
 	int restore;
 	char *metrics; /* an endpoint */
 	uint32_t metrics_tenants;

@@ -8,7 +8,7 @@
 #include <stdint.h>
 #include <stdio.h>
 
-#define CONFIG_OPTIONS 14
+#define CONFIG_OPTIONS 15
 
 enum option_type {
 	OPTION_PATH,

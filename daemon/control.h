@@ -65,7 +65,8 @@ int control_start(const struct config *config, const char **why);
 /*
  * Stops the workers and lets go of everything. Caches end here, unless a
  * service manager keeps them: then they stay as they are for the next daemon.
+ * Return: caches that ought to have been written to disk and were not.
  */
-void control_stop(void);
+unsigned int control_stop(void);
 
 #endif /* TREEKVD_CONTROL_H */

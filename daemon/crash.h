@@ -30,7 +30,11 @@
 	POINT(BREAK_KEPT, "break-kept")                             \
 	POINT(BREAK_PUBLISHED, "break-published")                   \
 	POINT(SNAPSHOT_CUT, "snapshot-cut")                         \
+	POINT(SNAPSHOT_WRITTEN, "snapshot-written") /* no name */   \
 	POINT(SNAPSHOT_RENAMED, "snapshot-renamed")                 \
+	POINT(RESTORE_FILLED, "restore-filled") /* nobody's yet */  \
+	POINT(RESTORE_SENT, "restore-sent") /* to the manager */    \
+	POINT(RESTORE_KEPT, "restore-kept") /* not answered */      \
 	POINT(PREFILL_ASKED, "prefill-asked")                       \
 	POINT(PREFILL_TURN, "prefill-turn") /* between heads */     \
 	POINT(PREFILL_PUBLISH, "prefill-publish")                   \

@@ -307,15 +307,24 @@ static bool attempt_anonymous(struct conn *conn, uint64_t id,
 static bool attempt_named(struct conn *conn, uint64_t id,
 			  const Treekv__Create *request, bool last)
 {
-	struct cache *cache = control_look_up(conn, request->name);
+	struct cache *cache;
 
-	if (!cache && request->attach_existing &&
+	if (request->attach_existing &&
 	    persist_attach(conn, id, request->name, request->spec,
-			   request->nonce))
+			   request->nonce, request->progress))
 		return true;
-	if (!cache)
+	cache = control_look_up(conn, request->name);
+	if (!cache &&
+	    (request->attach_existing ||
+	     !persist_is_on_disk(conn_peer(conn)->uid, request->name)))
 		return create(conn, id, request, request->name, last);
-	create_again(conn, id, cache, request);
+	if (cache)
+		create_again(conn, id, cache, request);
+	else
+		control_refuse(conn, id, -EEXIST,
+			       "there is a cache %s already, on disk: attach "
+			       "to it, or drop it",
+			       request->name);
 	return true;
 }
 

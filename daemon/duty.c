@@ -18,6 +18,7 @@
 #include "daemon/control.h"
 #include "daemon/duty.h"
 #include "daemon/log.h"
+#include "daemon/persist.h"
 #include "daemon/service.h"
 
 #define STATUS_PAUSE 1 /* seconds */
@@ -168,6 +169,7 @@ void duty_reload(struct control *control, struct config *config, int argc,
 			  strerror(r < 0 ? -r : EINVAL), config->file);
 	} else {
 		control->store.pool = config->pool;
+		persist_reload();
 		log_set_level((enum log_level)config->log_level);
 		log_info("reloaded", "config=%s", config->file);
 	}

@@ -17,6 +17,8 @@
 #include "daemon/log.h"
 #include "daemon/service.h"
 
+#define EXIT_UNSAVED 3 /* caches are lost, or older than they were */
+
 static int signal_fd = -1;
 
 static struct {
@@ -78,6 +80,7 @@ static int serve(const struct config *config)
 {
 	static struct loop_op signals = { .done = on_signal };
 	const char *why = "out of memory";
+	unsigned int unsaved;
 	int r;
 
 	r = control_start(config, &why);
@@ -92,9 +95,11 @@ static int serve(const struct config *config)
 	if (r)
 		log_error("the control ring broke", "error=\"%s\"",
 			  strerror(-r));
-	control_stop();
-	log_info("stopped", "status=%d", r);
-	return r ? EXIT_FAILURE : EXIT_SUCCESS;
+	unsaved = control_stop();
+	log_info("stopped", "status=%d unsaved=%u", r, unsaved);
+	if (r)
+		return EXIT_FAILURE;
+	return unsaved ? EXIT_UNSAVED : EXIT_SUCCESS;
 }
 
 /*

@@ -14,6 +14,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "daemon/crash.h"
 #include "daemon/event.h"
 #include "daemon/log.h"
 #include "daemon/persist_impl.h"
@@ -29,9 +30,38 @@ void persist_outcome(struct outcome *out, uid_t uid, const char *name)
 	snprintf(out->name, sizeof(out->name), "%s", name);
 }
 
-uint64_t persist_commit(const struct cache *cache)
+/*
+ * Two commits of nothing leave the word as it was, but perhaps not the note:
+ * that is part of the mark.
+ */
+static uint64_t mark_of(uint64_t commit, const uint8_t *note)
 {
-	return cache_commit(cache);
+	struct {
+		uint64_t commit;
+		uint8_t note[SHM_NOTE_SIZE];
+	} what = { .commit = commit };
+
+	shm_copy(what.note, note, sizeof(what.note));
+	return snapshot_hash(&what, sizeof(what));
+}
+
+uint64_t persist_mark(const struct cache *cache)
+{
+	uint64_t commit = cache_commit(cache);
+
+	return mark_of(commit, cache->rows->note[shm_commit_parity(commit)]);
+}
+
+/* In the index as well: a daemon that adopts it need not write it again. */
+void persist_note(struct cache *cache, uint64_t mark, uint64_t taken)
+{
+	struct persist *p = cache->persist;
+
+	p->saved = true;
+	p->mark = mark;
+	p->taken = taken;
+	cache->index->snapshot_mark = mark;
+	cache->index->snapshot_taken = taken;
 }
 
 struct persist *persist_of(struct cache *cache)
@@ -89,9 +119,10 @@ static void saved(struct persist *p, struct snapshot_job *job)
 	const struct snapshot_header *header = &job->info->header;
 	struct cache *cache = p->cache;
 
-	p->saved = true;
-	p->commit = shm_commit_pack(header->tail, header->parity != 0);
-	p->taken = header->taken;
+	persist_note(cache,
+		     mark_of(shm_commit_pack(header->tail, header->parity != 0),
+			     header->note),
+		     header->taken);
 	*p->fault = '\0';
 	event_saved(cache, job);
 	disk_note(job->info);
@@ -130,7 +161,13 @@ static void on_saved(struct worker_job *arrived)
 	}
 	p->job = snapshot_job_free(job);
 	persist.jobs--;
+	persist.ended++;
+	persist.failed += out.error != 0;
 	more = persist_tell(cache, &out);
+	if (persist.stopping) {
+		more = p->again && persist_is_due(cache);
+		p->again = false;
+	}
 	while (more) {
 		persist_outcome(&out, cache->uid, cache->name);
 		if (!persist_save(cache, &out))
@@ -154,11 +191,11 @@ int persist_may_save(const struct cache *cache, struct outcome *out)
 			 "cache %s is ephemeral: it ends with its lease and is "
 			 "not kept; create it without that to keep it",
 			 cache->name);
-	} else if (cache->pending || !cache->named || persist.stopping) {
+	} else if (cache->pending || !cache->named) {
 		out->error = -EBUSY;
 		snprintf(out->text, sizeof(out->text),
-			 "cache %s is being made, restored or dropped, or the "
-			 "daemon is stopping; ask again later",
+			 "cache %s is being made, restored or dropped; ask "
+			 "again later",
 			 cache->name);
 	}
 	return out->error;
@@ -178,7 +215,7 @@ int persist_save(struct cache *cache, struct outcome *out)
 			 "no memory for a snapshot of %s", cache->name);
 		return -ENOMEM;
 	}
-	if (persist.hurry)
+	if (persist.stopping)
 		job->rate = 0;
 	job->task.job.done = on_saved;
 	p->job = job;
@@ -194,8 +231,15 @@ static void loaded(struct cache *cache, struct outcome *out)
 {
 	struct persist *p = cache->persist;
 
+	if (!out->error && !cache->named) {
+		out->error = -ECANCELED;
+		snprintf(out->text, sizeof(out->text),
+			 "cache %s was dropped while it was being restored",
+			 cache->name);
+	}
 	p->loading = false;
 	persist.jobs--;
+	persist.ended++;
 	cache->pending = false;
 	if (out->error) {
 		persist_tell(cache, out);
@@ -216,8 +260,11 @@ static void on_kept(struct loop_op *op, int res, unsigned int flags)
 	(void)flags;
 	close(p->barrier);
 	p->barrier = 0;
+	crash_at(CRASH_RESTORE_KEPT);
 	persist_outcome(&out, p->cache->uid, p->cache->name);
-	out.tail = shm_commit_tail(persist_commit(p->cache));
+	out.tail = p->tail;
+	out.bytes = p->bytes;
+	out.ns = p->ns;
 	loaded(p->cache, &out);
 }
 
@@ -233,6 +280,7 @@ static int keep(struct cache *cache)
 	r = service_store(cache->stored, fds, 2);
 	if (r)
 		return r;
+	crash_at(CRASH_RESTORE_SENT);
 	r = service_barrier();
 	if (r < 0)
 		return r;
@@ -246,9 +294,10 @@ static void note_loaded(struct persist *p, struct snapshot_job *job)
 {
 	const struct snapshot_header *header = &job->info->header;
 
-	p->saved = true;
-	p->commit = persist_commit(p->cache);
-	p->taken = header->taken;
+	persist_note(p->cache, persist_mark(p->cache), header->taken);
+	p->tail = header->tail;
+	p->bytes = header->file_size;
+	p->ns = job->ns;
 	event_loaded(p->cache, job);
 	disk_note(job->info);
 	job->info = NULL;
@@ -331,7 +380,8 @@ static int make(struct cache **ret, const struct snapshot_header *header,
 	return 0;
 }
 
-static int begin_load(struct cache *cache, struct snapshot_info *info)
+static int begin_load(struct cache *cache, struct snapshot_info *info,
+		      uint64_t began)
 {
 	struct snapshot_job *job;
 
@@ -340,12 +390,37 @@ static int begin_load(struct cache *cache, struct snapshot_info *info)
 		return -ENOMEM;
 	store_add(&treekvd.store, cache);
 	worker_give(control_least_loaded(), cache, &cache->give);
+	job->began = began;
 	job->task.job.done = on_loaded;
 	cache->persist->job = job;
 	cache->persist->loading = true;
 	persist.jobs++;
 	worker_run(cache, &job->task);
 	return 0;
+}
+
+/* Why there is a file that is not taken, or whether there is one is unknown. */
+static void refuse_file(struct outcome *out, const struct snapshot_error *why)
+{
+	bool full = out->error == -EMFILE || out->error == -ENFILE;
+
+	if (out->error != -EBADMSG && out->error != -EPROTO)
+		snprintf(out->text, sizeof(out->text),
+			 "whether there is a snapshot of %.127s in %.150s "
+			 "cannot be told: %s%s",
+			 out->name, persist.root, strerror(-out->error),
+			 full ? "; the daemon is out of descriptors, raise "
+				"LimitNOFILE" :
+				"");
+	else
+		snprintf(out->text, sizeof(out->text),
+			 "%.100s/%u/%.127s.tkv cannot be restored: %.160s; it "
+			 "is left where it is: move it away to start afresh",
+			 persist.root, out->uid, out->name, why->text);
+	if (full || out->error == -ENOMEM) /* which says nothing of the disk */
+		return;
+	snprintf(persist.fault, sizeof(persist.fault), "%s", out->text);
+	event_file_refused(out->uid, out->name, out->error, out->text);
 }
 
 static int peek(struct snapshot_info **ret, uid_t uid, const char *name,
@@ -355,40 +430,26 @@ static int peek(struct snapshot_info **ret, uid_t uid, const char *name,
 	int r;
 
 	persist_outcome(out, uid, name);
-	r = store_name_check(name);
-	if (r)
+	if (store_name_check(name))
 		return -ENOENT;
 	r = snapshot_peek(ret, persist.root, uid, name, &why);
-	if (!r || r == -ENOENT || r == -ENOTDIR) {
-		if (r)
-			disk_forget(uid, name);
-		return r ? -ENOENT : 0;
+	if (!r)
+		return 0;
+	if (r == -ENOENT || r == -ENOTDIR) {
+		disk_forget(uid, name);
+		return -ENOENT;
 	}
 	out->error = r;
-	if (r != -EBADMSG && r != -EPROTO) { /* says nothing of the file */
-		snprintf(out->text, sizeof(out->text),
-			 "whether there is a snapshot of %.127s in %.150s "
-			 "cannot be told: %s%s",
-			 name, persist.root, strerror(-r),
-			 r == -EMFILE || r == -ENFILE ?
-				 "; the daemon is out of descriptors, raise "
-				 "LimitNOFILE" :
-				 "");
-		return r;
-	}
-	snprintf(out->text, sizeof(out->text),
-		 "%.100s/%u/%.127s.tkv cannot be restored: %.160s; it is left "
-		 "where it is: move it away to start afresh",
-		 persist.root, uid, name, why.text);
-	snprintf(persist.fault, sizeof(persist.fault), "%s", out->text);
-	event_file_refused(uid, name, r, out->text);
-	disk_damaged(uid, name, why.text);
+	refuse_file(out, &why);
+	if (r == -EBADMSG || r == -EPROTO)
+		disk_damaged(uid, name, why.text);
 	return r;
 }
 
 int persist_load(struct cache **ret, uid_t uid, const char *name,
 		 const Treekv__Spec *spec, struct outcome *out)
 {
+	uint64_t began = snapshot_now();
 	uint32_t budgets[SHM_LAYERS_MAX];
 	struct snapshot_info *info;
 	struct cache *cache = NULL;
@@ -402,7 +463,7 @@ int persist_load(struct cache **ret, uid_t uid, const char *name,
 	if (!r)
 		r = persist_compare(cache, spec, out);
 	if (!r) {
-		r = begin_load(cache, info);
+		r = begin_load(cache, info, began);
 		if (r)
 			snprintf(out->text, sizeof(out->text),
 				 "no memory to restore %s", name);

@@ -17,20 +17,30 @@ struct persist {
 	struct snapshot_job *job; /* NULL: nothing is under way */
 	bool loading;
 	bool keep_file; /* dropped while a job is under way: the file stays */
-	bool saved; /* there is a file of commit */
-	uint64_t commit;
+	bool again; /* save it once more: it is being stopped, and may be due */
+	bool saved; /* there is a file of mark */
+	uint64_t mark;
 	uint64_t taken; /* seconds since 1970; 0: never */
 	struct waiter *waiters;
-	struct loop_op stored; /* restored, on the way to the manager's store */
+	/* Restored, on the way to the manager's store. */
+	struct loop_op stored;
 	int barrier; /* 0: none */
+	uint64_t tail, bytes, ns; /* what is to be told of it */
 	char fault[512]; /* of the last try, or "" */
 };
 
 /* Reads the folder, restores if eager, starts the timer. After adopting. */
 void persist_start(void);
 
-/* Saves what changed if configured; returns when no job is left. */
-void persist_stop(void);
+/* The configuration may be another one by now. */
+void persist_reload(void);
+
+/*
+ * Saves what changed if configured, unless the caches stay with the manager for
+ * a next daemon; returns when no job is left. Return: caches that ought to have
+ * been saved and were not.
+ */
+unsigned int persist_stop(void);
 void persist_exit(void);
 
 void persist_on_snapshot(struct conn *conn, uint64_t id,
@@ -39,19 +49,21 @@ void persist_on_restore(struct conn *conn, uint64_t id,
 			const Treekv__Restore *request);
 
 /**
- * persist_attach - somebody wants a cache that is not in memory
+ * persist_attach - somebody wants a cache that may have to be restored first
  * @spec: may be NULL
  * @nonce: of his request, or 0
+ * @progress: he wants to be told how far that is
  *
- * Return: true when there is one on disk: the answer is given, or follows.
+ * Return: true when it is on disk only, or being restored: the answer is given,
+ * or follows.
  */
 bool persist_attach(struct conn *conn, uint64_t id, const char *name,
-		    const Treekv__Spec *spec, uint64_t nonce);
+		    const Treekv__Spec *spec, uint64_t nonce, bool progress);
 
-/* Somebody wants one that is being restored: the answer follows. */
+/* Does attaching restore something of that name? */
+bool persist_is_on_disk(uid_t uid, const char *name);
+
 bool persist_is_loading(const struct cache *cache);
-void persist_wait(struct conn *conn, uint64_t id, struct cache *cache,
-		  const Treekv__Spec *spec, uint64_t nonce);
 
 /* A snapshot reads or fills it: it cannot be freed. */
 bool persist_holds(const struct cache *cache);

@@ -3,6 +3,10 @@
  * Who waits for what. A request about several caches is answered once, when the
  * last of them is done; who hangs up meanwhile is forgotten, what he asked for
  * goes on.
+ *
+ * Who wants to know is told how far it has got: at once, and then by a timer
+ * that runs while somebody waits, whenever bytes have moved. A disk that hangs
+ * moves none, so that who waits for a sign of life gives up in the end.
  */
 #include <errno.h>
 #include <stdio.h>
@@ -12,6 +16,10 @@
 #include "daemon/log.h"
 #include "daemon/persist_impl.h"
 #include "daemon/report.h"
+#include "proto/barrier.h"
+
+#define TICK_NS	   200000000
+#define UNREAD_MAX 2 /* what a peer has not read is not added to */
 
 /* A request that is being seen to. */
 struct asked {
@@ -21,6 +29,10 @@ struct asked {
 	bool attach; /* what is wanted is the lease */
 	uint64_t nonce; /* for that */
 	bool single;
+	bool progress; /* wants to be told */
+	const struct worker *worker; /* of an attach: whose jobs it waits for */
+	uint64_t moved; /* as last told */
+	uint64_t bytes; /* of the caches that are done */
 	unsigned int left; /* caches, and one while they are being counted */
 	struct outcome *outcomes;
 	size_t n;
@@ -28,7 +40,15 @@ struct asked {
 
 static struct asked *all;
 
-static struct asked *asked_new(struct conn *conn, uint64_t id)
+static void show_progress(struct asked *asked);
+
+static struct {
+	struct loop_op op;
+	struct __kernel_timespec time;
+	bool armed;
+} tick;
+
+static struct asked *asked_new(struct conn *conn, uint64_t id, bool progress)
 {
 	struct asked *asked = calloc(1, sizeof(*asked));
 
@@ -38,6 +58,7 @@ static struct asked *asked_new(struct conn *conn, uint64_t id)
 	}
 	asked->conn = conn;
 	asked->id = id;
+	asked->progress = progress;
 	asked->left = 1;
 	asked->next = all;
 	all = asked;
@@ -68,6 +89,7 @@ static void asked_note(struct asked *asked, const struct outcome *out)
 	struct outcome *more =
 		realloc(asked->outcomes, (asked->n + 1) * sizeof(*more));
 
+	asked->bytes += out->bytes;
 	if (!more)
 		return;
 	asked->outcomes = more;
@@ -189,6 +211,86 @@ bool persist_tell(struct cache *cache, const struct outcome *out)
 	return cache->persist->waiters && !cache->persist->job;
 }
 
+/* ---- progress ---- */
+
+/* Another number whenever a job of that worker, or of any, has moved. */
+static uint64_t movement(const struct worker *worker)
+{
+	uint64_t moved = persist.ended + 1;
+
+	for (struct cache *c = treekvd.store.first; c; c = c->next)
+		if (c->persist && c->persist->job &&
+		    (!worker || c->worker == worker))
+			moved += shm_load_relaxed(&c->persist->job->done);
+	return moved;
+}
+
+static bool waits_for(const struct asked *asked, const struct persist *p)
+{
+	const struct waiter *waiter = p->waiters;
+
+	while (waiter && waiter->asked != asked)
+		waiter = waiter->next;
+	return waiter;
+}
+
+static void tell(const struct asked *asked, uint64_t done, uint64_t total)
+{
+	Treekv__Progress progress = TREEKV__PROGRESS__INIT;
+	Treekv__Reply message = TREEKV__REPLY__INIT;
+
+	if (conn_unsent(asked->conn) >= UNREAD_MAX)
+		return;
+	progress.done = done;
+	progress.total = total;
+	message.id = asked->id;
+	message.body_case = TREEKV__REPLY__BODY_PROGRESS;
+	message.progress = &progress;
+	conn_push(asked->conn, &message);
+}
+
+static void show(struct asked *asked)
+{
+	uint64_t done = asked->bytes, total = asked->bytes;
+	uint64_t moved = movement(asked->worker);
+
+	if (asked->moved == moved)
+		return;
+	asked->moved = moved;
+	for (struct cache *c = treekvd.store.first; c; c = c->next)
+		if (c->persist && c->persist->job &&
+		    waits_for(asked, c->persist)) {
+			done += shm_load_relaxed(&c->persist->job->done);
+			total += shm_load_relaxed(&c->persist->job->total);
+		}
+	tell(asked, done, total);
+}
+
+static void on_tick(struct loop_op *op, int res, unsigned int flags)
+{
+	(void)op;
+	(void)res;
+	(void)flags;
+	tick.armed = false;
+	for (struct asked *asked = all; asked; asked = asked->next)
+		if (asked->progress && asked->conn)
+			show_progress(asked);
+}
+
+static void show_progress(struct asked *asked)
+{
+	if (!asked->progress)
+		return;
+	show(asked);
+	if (tick.armed)
+		return;
+	tick.armed = true;
+	tick.op.done = on_tick;
+	tick.time.tv_nsec = TICK_NS;
+	io_uring_prep_timeout(loop_sqe(&treekvd.loop, &tick.op), &tick.time, 0,
+			      0);
+}
+
 /* ---- requests ---- */
 
 /* One that is under way may have begun before this was asked for. */
@@ -234,7 +336,7 @@ void persist_on_snapshot(struct conn *conn, uint64_t id,
 		control_refuse(conn, id, -ENOENT, "%s", text);
 		return;
 	}
-	asked = asked_new(conn, id);
+	asked = asked_new(conn, id, request->progress);
 	if (!asked)
 		return;
 	asked->single = !request->all;
@@ -246,6 +348,7 @@ void persist_on_snapshot(struct conn *conn, uint64_t id,
 			if (wants(conn, cache))
 				ask_to_save(asked, cache);
 		}
+	show_progress(asked);
 	asked_put(asked);
 }
 
@@ -280,7 +383,7 @@ static void ask_to_load(struct asked *asked, uid_t uid, const char *name)
 		asked_note(asked, &out);
 }
 
-static void ask_to_load_all(struct asked *asked, uid_t uid)
+static void ask_to_load_all(struct asked *asked, const struct conn *conn)
 {
 	struct disk_entry *entry, *next;
 
@@ -289,11 +392,12 @@ static void ask_to_load_all(struct asked *asked, uid_t uid)
 		char name[SHM_NAME_MAX + 1];
 
 		next = entry->next;
-		if (entry->uid != uid ||
-		    store_find(&treekvd.store, uid, entry->name))
+		if ((entry->uid != conn_peer(conn)->uid &&
+		     !report_sees_all(conn)) ||
+		    store_find(&treekvd.store, entry->uid, entry->name))
 			continue;
 		memcpy(name, entry->name, sizeof(name));
-		ask_to_load(asked, uid, name);
+		ask_to_load(asked, entry->uid, name);
 	}
 }
 
@@ -307,60 +411,74 @@ void persist_on_restore(struct conn *conn, uint64_t id,
 			       "restore what? give a name, or all");
 		return;
 	}
-	asked = asked_new(conn, id);
+	asked = asked_new(conn, id, request->progress);
 	if (!asked)
 		return;
 	asked->single = !request->all;
 	if (request->all)
-		ask_to_load_all(asked, conn_peer(conn)->uid);
+		ask_to_load_all(asked, conn);
 	else
 		ask_to_load(asked, conn_peer(conn)->uid, request->name);
+	show_progress(asked);
 	asked_put(asked);
 }
 
 /* The asked of an attach has no count: its one waiter ends it. */
 static void attach_when_loaded(struct conn *conn, uint64_t id,
-			       struct cache *cache, uint64_t nonce)
+			       struct cache *cache, uint64_t nonce,
+			       bool progress)
 {
-	struct asked *asked = asked_new(conn, id);
+	struct asked *asked = asked_new(conn, id, progress);
 
 	if (!asked)
 		return;
 	asked->attach = true;
 	asked->nonce = nonce;
-	if (wait_for(cache, asked, 1)) {
-		asked_free(asked);
-		control_refuse(conn, id, -ENOMEM, "the daemon has no memory");
+	asked->worker = cache->worker;
+	if (!wait_for(cache, asked, 1)) {
+		show_progress(asked);
+		return;
 	}
+	asked_free(asked);
+	control_refuse(conn, id, -ENOMEM, "the daemon has no memory");
 }
 
-bool persist_attach(struct conn *conn, uint64_t id, const char *name,
-		    const Treekv__Spec *spec, uint64_t nonce)
+bool persist_is_on_disk(uid_t uid, const char *name)
 {
-	struct outcome out;
-	struct cache *cache;
+	struct snapshot_info *info = NULL;
+	struct snapshot_error why;
 	int r;
 
 	if (treekvd.config->restore == RESTORE_NEVER || !persist.root)
 		return false;
-	r = persist_load(&cache, conn_peer(conn)->uid, name, spec, &out);
+	r = snapshot_peek(&info, persist.root, uid, name, &why);
+	free(info);
+	return r != -ENOENT && r != -ENOTDIR;
+}
+
+bool persist_attach(struct conn *conn, uint64_t id, const char *name,
+		    const Treekv__Spec *spec, uint64_t nonce, bool progress)
+{
+	struct cache *cache = control_look_up(conn, name);
+	struct outcome out;
+	int r;
+
+	if (cache && !persist_is_loading(cache))
+		return false;
+	if (cache) {
+		persist_outcome(&out, cache->uid, cache->name);
+		r = persist_compare(cache, spec, &out);
+	} else if (treekvd.config->restore == RESTORE_NEVER || !persist.root) {
+		return false;
+	} else {
+		r = persist_load(&cache, conn_peer(conn)->uid, name, spec,
+				 &out);
+	}
 	if (r == -ENOENT)
 		return false;
 	if (r)
 		control_refuse(conn, id, r, "%s", out.text);
 	else
-		attach_when_loaded(conn, id, cache, nonce);
+		attach_when_loaded(conn, id, cache, nonce, progress);
 	return true;
-}
-
-void persist_wait(struct conn *conn, uint64_t id, struct cache *cache,
-		  const Treekv__Spec *spec, uint64_t nonce)
-{
-	struct outcome out;
-
-	persist_outcome(&out, cache->uid, cache->name);
-	if (persist_compare(cache, spec, &out))
-		control_refuse(conn, id, out.error, "%s", out.text);
-	else
-		attach_when_loaded(conn, id, cache, nonce);
 }

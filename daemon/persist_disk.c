@@ -71,6 +71,18 @@ void disk_damaged(uid_t uid, const char *name, const char *why)
 	snprintf(entry->why.text, sizeof(entry->why.text), "%s", why);
 }
 
+bool disk_has(const char *root, uid_t uid, const char *name)
+{
+	char *path;
+	bool there;
+
+	if (asprintf(&path, "%s/%u/%s.tkv", root, uid, name) < 0)
+		return false;
+	there = !access(path, F_OK);
+	free(path);
+	return there;
+}
+
 void disk_forget(uid_t uid, const char *name)
 {
 	struct disk_entry **at = &entries, *entry;

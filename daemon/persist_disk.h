@@ -7,6 +7,7 @@
 #ifndef TREEKVD_PERSIST_DISK_H
 #define TREEKVD_PERSIST_DISK_H
 
+#include <stdbool.h>
 #include <stdint.h>
 #include <sys/types.h>
 
@@ -32,6 +33,9 @@ void disk_note(struct snapshot_info *info);
 
 /* It cannot be used. */
 void disk_damaged(uid_t uid, const char *name, const char *why);
+
+/* Is there a file of that name, whatever is in it? */
+bool disk_has(const char *root, uid_t uid, const char *name);
 
 void disk_forget(uid_t uid, const char *name);
 

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* What persist.c and persist_ask.c share; for nobody else. */
+/* What persist.c, persist_ask.c and persist_schedule.c share. */
 #ifndef TREEKVD_PERSIST_IMPL_H
 #define TREEKVD_PERSIST_IMPL_H
 
@@ -32,19 +32,27 @@ struct waiter {
 struct persist_module {
 	char *root; /* STATE-DIR/snapshots */
 	bool usable; /* it could be made */
-	bool hurry; /* the last snapshots: at no rate */
-	bool stopping;
+	bool stopping; /* the last snapshots: at no rate */
 	unsigned int jobs; /* caches with something under way */
+	uint64_t ended; /* jobs so far */
+	unsigned int failed; /* saves of these */
 	char fault[512];
 	struct loop_op timer;
 	struct __kernel_timespec time;
+	bool armed; /* the timer */
 };
 extern struct persist_module persist;
 
 void persist_outcome(struct outcome *out, uid_t uid, const char *name);
 
-/* Its writer's word, as it stands. */
-uint64_t persist_commit(const struct cache *cache);
+/* Tells what its writer has committed from what he had before. */
+uint64_t persist_mark(const struct cache *cache);
+
+/* Has it been written to since its last snapshot; at a stop, has that gone? */
+bool persist_is_due(const struct cache *cache);
+
+/* A file of that mark is there. */
+void persist_note(struct cache *cache, uint64_t mark, uint64_t taken);
 
 /* Return: NULL when there is no memory. */
 struct persist *persist_of(struct cache *cache);

@@ -132,6 +132,12 @@ bool service_is_managed(void)
 	return service.socket >= 0;
 }
 
+bool service_is_systemd(void)
+{
+	return service.socket >= 0 &&
+	       !strcmp(service.address.sun_path, "/run/systemd/notify");
+}
+
 /*
  * Not everybody who listens to notifications keeps descriptors: a container
  * manager does not. FDSTORE is set by systemd from 254 on, by our unit for

@@ -31,6 +31,9 @@ void service_exit(void);
 /* Is there somebody who listens to what we say? */
 bool service_is_managed(void);
 
+/* Is it systemd's system manager? */
+bool service_is_systemd(void);
+
 /* Is there somebody who keeps descriptors? */
 bool service_has_store(void);
 
@@ -62,6 +65,14 @@ void service_forget(const char *name);
  * the caller; or a negative errno.
  */
 int service_barrier(void);
+
+/**
+ * service_is_restarting - is it for a restart that we are being stopped?
+ *
+ * Asks systemd over D-Bus, for a second at most. Return: false also when it
+ * cannot be told.
+ */
+bool service_is_restarting(void);
 
 /* Half the time within which the manager wants a sign of life; 0: it does not. */
 uint64_t service_watchdog_ns(void);

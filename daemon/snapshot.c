@@ -20,7 +20,9 @@
 
 #include "daemon/snapshot.h"
 
-static uint64_t now_ns(void)
+#define DIRECT_MIN (64U << 10)
+
+uint64_t snapshot_now(void)
 {
 	struct timespec ts;
 
@@ -38,12 +40,14 @@ static bool slice(struct worker_task *task, struct staging *staging)
 	struct snapshot_job *job = loop_entry(task, struct snapshot_job, task);
 
 	job->state.waiting = false;
-	if (!staging)
-		snapshot_fail(job, -ENOMEM, "staging memory for", job->path);
-	else
+	if (!staging) {
+		snapshot_give_up(job, -ENOMEM, "staging memory for", job->path);
+		job->task.over = true;
+	} else {
 		job->state.next(job, staging);
+	}
 	if (task->over)
-		job->ns = now_ns() - job->state.began;
+		job->ns = snapshot_now() - job->began;
 	return !job->state.waiting && !task->over;
 }
 
@@ -67,9 +71,7 @@ static int set_paths(struct snapshot_job *job, const char *root, uid_t uid,
 }
 
 int snapshot_job_new(struct snapshot_job **ret, struct cache *cache,
-		     const char *root,
-		     void (*first)(struct snapshot_job *job,
-				   struct staging *staging))
+		     const char *root, snapshot_step *first, snapshot_step *end)
 {
 	struct snapshot_job *job = calloc(1, sizeof(*job));
 
@@ -77,15 +79,19 @@ int snapshot_job_new(struct snapshot_job **ret, struct cache *cache,
 		return -ENOMEM;
 	job->state.fd = -1;
 	job->state.hash = XXH3_createState();
-	if (!job->state.hash || set_paths(job, root, cache->uid, cache->name)) {
+	job->state.chunk = calloc(STAGING_SLOTS, sizeof(*job->state.chunk));
+	if (!job->state.hash || !job->state.chunk ||
+	    set_paths(job, root, cache->uid, cache->name)) {
 		snapshot_job_free(job);
 		return -ENOMEM;
 	}
 	XXH3_64bits_reset(job->state.hash);
 	job->cache = cache;
 	job->task.slice = slice;
+	job->task.staged = true;
 	job->state.next = first;
-	job->state.began = now_ns();
+	job->state.end = end;
+	job->began = snapshot_now();
 	*ret = job;
 	return 0;
 }
@@ -95,6 +101,7 @@ struct snapshot_job *snapshot_job_free(struct snapshot_job *job)
 	if (!job)
 		return NULL;
 	XXH3_freeState(job->state.hash);
+	free(job->state.chunk);
 	free(job->info);
 	free(job->root);
 	free(job->folder);
@@ -125,11 +132,11 @@ static const char *way_out(int error)
 	return "";
 }
 
-void snapshot_fail(struct snapshot_job *job, int error, const char *what,
-		   const char *path)
+void snapshot_give_up(struct snapshot_job *job, int error, const char *what,
+		      const char *path)
 {
 	job->error = error;
-	job->task.over = true;
+	job->state.next = job->state.end;
 	snprintf(job->why.text, sizeof(job->why.text), "%s %s: %s%s", what,
 		 path, strerror(-error), way_out(error));
 }
@@ -153,69 +160,93 @@ int snapshot_account(struct snapshot_job *job, unsigned int section,
 	return r;
 }
 
-int snapshot_moved(const struct staging *staging)
+/* ---- chunks ---- */
+
+bool snapshot_has_room(const struct snapshot_job *job, struct staging *staging)
 {
-	for (int i = 0; i < STAGING_DEPTH; i++)
-		if (staging->slot[i].error)
-			return staging->slot[i].error;
-	return 0;
+	const struct snapshot_state *state = &job->state;
+
+	return state->begun - state->hashed < STAGING_SLOTS &&
+	       !snapshot_slot(staging, state->begun)->busy;
 }
 
-int snapshot_open(struct snapshot_job *job, const char *path, int flags)
+struct snapshot_chunk *snapshot_oldest(struct snapshot_job *job)
 {
-	int fd;
+	return &job->state.chunk[job->state.hashed % STAGING_SLOTS];
+}
 
-	flags |= O_CLOEXEC | O_NOFOLLOW;
-	fd = open(path, flags | O_DIRECT, 0600);
-	job->direct = fd >= 0;
-	if (fd < 0 && errno == EINVAL)
-		fd = open(path, flags, 0600);
-	return fd < 0 ? -errno : fd;
+/* The sections before rows take less than STAGING_PARTS, so pages stay whole. */
+static_assert(2 * SNAPSHOT_ROWS < STAGING_PARTS, "a chunk is pages");
+
+struct snapshot_chunk *snapshot_chunk(struct snapshot_job *job, bool direct)
+{
+	struct snapshot_state *state = &job->state;
+	struct snapshot_chunk *chunk =
+		&state->chunk[state->begun % STAGING_SLOTS];
+	struct snapshot_cursor before;
+	struct snapshot_run run;
+
+	chunk->at = state->at;
+	chunk->size = chunk->runs = 0;
+	chunk->direct = false;
+	while (chunk->runs < STAGING_PARTS && chunk->size < STAGING_CHUNK &&
+	       !chunk->direct) {
+		before = state->cursor;
+		if (!snapshot_next(&state->shape, &state->cursor,
+				   STAGING_CHUNK - chunk->size, &run))
+			break;
+		chunk->direct = direct && run.rows_at && run.size >= DIRECT_MIN;
+		if (chunk->direct && chunk->runs) {
+			chunk->direct = false;
+			state->cursor = before;
+			break;
+		}
+		chunk->run[chunk->runs++] = run;
+		chunk->size += (uint32_t)run.size;
+	}
+	if (!chunk->runs)
+		return NULL;
+	state->at += chunk->size;
+	state->begun++;
+	return chunk;
+}
+
+void snapshot_open(struct snapshot_job *job, struct staging *staging,
+		   const char *path, int flags, snapshot_step *then)
+{
+	staging_open(staging, path, flags | (job->direct ? O_DIRECT : 0));
+	job->state.next = then;
 }
 
 /* ---- a look at a file ---- */
 
-static int read_at(int fd, void *to, uint64_t size, uint64_t at)
-{
-	ssize_t n = pread(fd, to, size, (off_t)at);
-
-	if (n < 0)
-		return -errno;
-	return (uint64_t)n == size ? 0 : -ENODATA;
-}
-
-static int peek_layers(struct snapshot_info **ret, int fd,
-		       const struct snapshot_header *header,
-		       struct snapshot_error *why)
+static int look_at_layers(struct snapshot_info **ret, const uint8_t *bytes,
+			  uint64_t size, const struct snapshot_header *header,
+			  struct snapshot_error *why)
 {
 	const struct snapshot_part *part = &header->part[SNAPSHOT_LAYERS];
-	uint64_t size = header->spec.layers * sizeof(struct snapshot_layer);
+	uint64_t own = header->spec.layers * sizeof(struct snapshot_layer);
 	uint64_t padded =
-		(size + SNAPSHOT_PAGE - 1) / SNAPSHOT_PAGE * SNAPSHOT_PAGE;
-	struct snapshot_info *info = snapshot_info_new(header->spec.layers);
-	void *bytes = malloc(padded);
-	int r = -ENOMEM;
+		(own + SNAPSHOT_PAGE - 1) / SNAPSHOT_PAGE * SNAPSHOT_PAGE;
+	struct snapshot_info *info;
+	int r;
 
-	if (!info || !bytes)
-		goto out;
-	r = read_at(fd, bytes, padded, SNAPSHOT_PAGE);
-	if (!r && snapshot_hash(bytes, padded) != part->hash) {
+	if (SNAPSHOT_PAGE + padded > size ||
+	    snapshot_hash(bytes, padded) != part->hash) {
 		snprintf(why->text, sizeof(why->text),
 			 "section layers is damaged: the hash differs");
-		r = -EBADMSG;
+		return -EBADMSG;
 	}
-	if (r)
-		goto out;
+	info = snapshot_info_new(header->spec.layers);
+	if (!info)
+		return -ENOMEM;
 	info->header = *header;
-	memcpy(info->layers, bytes, size);
+	memcpy(info->layers, bytes, own);
 	r = snapshot_info_check(info, why);
 	if (r)
-		goto out;
-	*ret = info;
-	info = NULL;
-out:
-	free(bytes);
-	free(info);
+		free(info);
+	else
+		*ret = info;
 	return r;
 }
 
@@ -230,29 +261,43 @@ static int check_owner(const struct snapshot_header *header, uid_t uid,
 	return -EBADMSG;
 }
 
+int snapshot_look(struct snapshot_info **ret, const void *bytes, uint64_t size,
+		  uint64_t file_size, uid_t uid, const char *name,
+		  struct snapshot_error *why)
+{
+	struct snapshot_header header;
+	int r;
+
+	if (size < SNAPSHOT_PAGE) {
+		snprintf(why->text, sizeof(why->text),
+			 "it has %llu bytes, no snapshot is that short",
+			 (unsigned long long)file_size);
+		return -EBADMSG;
+	}
+	r = snapshot_header_check(&header, bytes, file_size, why);
+	if (!r)
+		r = check_owner(&header, uid, name, why);
+	if (r)
+		return r;
+	return look_at_layers(ret, (const uint8_t *)bytes + SNAPSHOT_PAGE, size,
+			      &header, why);
+}
+
 static int peek_fd(struct snapshot_info **ret, int fd, uid_t uid,
 		   const char *name, struct snapshot_error *why)
 {
-	uint8_t page[SNAPSHOT_PAGE];
-	struct snapshot_header header;
+	_Alignas(uint64_t) uint8_t bytes[SNAPSHOT_LOOK];
+	ssize_t size = 0;
 	struct stat st;
-	int r;
 
 	if (fstat(fd, &st))
 		return -errno;
-	if (!S_ISREG(st.st_mode) || (uint64_t)st.st_size < sizeof(page)) {
-		snprintf(why->text, sizeof(why->text),
-			 "it has %llu bytes, no snapshot is that short",
-			 (unsigned long long)st.st_size);
-		return -EBADMSG;
-	}
-	r = read_at(fd, page, sizeof(page), 0);
-	if (!r)
-		r = snapshot_header_check(&header, page, (uint64_t)st.st_size,
-					  why);
-	if (!r)
-		r = check_owner(&header, uid, name, why);
-	return r ? r : peek_layers(ret, fd, &header, why);
+	if (S_ISREG(st.st_mode))
+		size = pread(fd, bytes, sizeof(bytes), 0);
+	if (size < 0)
+		return -errno;
+	return snapshot_look(ret, bytes, (uint64_t)size, (uint64_t)st.st_size,
+			     uid, name, why);
 }
 
 int snapshot_peek(struct snapshot_info **ret, const char *root, uid_t uid,

@@ -179,7 +179,7 @@ int snapshot_cut_take(struct snapshot_cut *cut, const struct shm_index *index,
 	if (shm_load_relaxed(&rows->commit) != word ||
 	    memcmp(again, header->note, SHM_NOTE_SIZE))
 		return -EAGAIN;
-	snapshot_plan(cut->info);
+	snapshot_plan(cut->info, layers_of(index), index->ids);
 	return 0;
 }
 

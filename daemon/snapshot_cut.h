@@ -11,7 +11,7 @@
 
 struct snapshot_cut {
 	struct snapshot_info *info; /* planned; without owner and times */
-	void *memory[SNAPSHOT_IDS]; /* those sections */
+	void *memory[SNAPSHOT_ROWS]; /* the sections before that */
 	uint64_t limit; /* rows are intact while head is not beyond */
 	uint64_t rows_inode;
 };

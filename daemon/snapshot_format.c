@@ -5,17 +5,15 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <xxhash.h>
 
+#include "daemon/hash.h"
 #include "daemon/snapshot_format.h"
 #include "proto/layout.h"
 
 static const char *const section_names[] = {
 	[SNAPSHOT_LAYERS] = "layers", [SNAPSHOT_WALKS] = "walks",
 	[SNAPSHOT_ORDERS] = "orders", [SNAPSHOT_SCORES] = "scores",
-	[SNAPSHOT_IDS] = "ids",	      [SNAPSHOT_SINCE] = "since",
-	[SNAPSHOT_TOKENS] = "tokens", [SNAPSHOT_K] = "k",
-	[SNAPSHOT_V] = "v",
+	[SNAPSHOT_ROWS] = "rows",
 };
 
 static_assert(sizeof(section_names) / sizeof(*section_names) ==
@@ -52,12 +50,16 @@ uint64_t snapshot_hash(const void *bytes, uint64_t size)
 
 /* ---- sizes ---- */
 
-/* Bytes of one head; of the whole section where it is of one piece. */
-static uint64_t piece_size(const struct snapshot_info *info,
-			   unsigned int section, uint32_t layer)
+static uint64_t pages(uint64_t size)
+{
+	return (size + SNAPSHOT_PAGE - 1) / SNAPSHOT_PAGE * SNAPSHOT_PAGE;
+}
+
+uint64_t snapshot_payload(const struct snapshot_info *info,
+			  unsigned int section)
 {
 	const struct shm_spec *spec = &info->header.spec;
-	uint64_t used = info->layers[layer].used;
+	uint64_t slots = 0;
 
 	switch ((enum snapshot_section)section) {
 	case SNAPSHOT_LAYERS:
@@ -66,57 +68,125 @@ static uint64_t piece_size(const struct snapshot_info *info,
 		return (uint64_t)spec->layers * spec->kv_heads *
 		       sizeof(uint32_t);
 	case SNAPSHOT_ORDERS:
-		return (uint64_t)info->layers[layer].capacity *
-		       spec->entry_size;
-	case SNAPSHOT_IDS:
-		return (info->header.tail < spec->ids ? info->header.tail :
-							spec->ids) *
-		       sizeof(uint32_t);
+		for (uint32_t l = 0; l < spec->layers; l++)
+			slots += info->layers[l].capacity;
+		return slots * spec->kv_heads * spec->entry_size;
 	case SNAPSHOT_SCORES:
-	case SNAPSHOT_SINCE:
-	case SNAPSHOT_TOKENS:
-		return used * sizeof(uint32_t);
-	case SNAPSHOT_K:
-		return used * spec->k_row;
-	case SNAPSHOT_V:
-		return used * spec->v_row;
+		for (uint32_t l = 0; l < spec->layers; l++)
+			slots += info->layers[l].used;
+		return slots * spec->kv_heads * sizeof(float);
+	case SNAPSHOT_ROWS:
 	case SNAPSHOT_SECTIONS:
 		break;
 	}
 	return 0;
 }
 
-static bool is_one_piece(unsigned int section)
+/* ---- pages of rows ---- */
+
+enum {
+	PIECE_K,
+	PIECE_V,
+	PIECE_SINCE,
+	PIECE_TOKEN,
+	PIECES
+};
+
+/*
+ * The n-th stretch of rows that is kept, in their sequence: the ids, then of
+ * each layer K, V, since and token of every head. Return: false at the end.
+ */
+static bool piece_at(const struct snapshot_shape *shape, uint64_t n,
+		     uint64_t *at, uint64_t *size)
 {
-	return section == SNAPSHOT_LAYERS || section == SNAPSHOT_WALKS ||
-	       section == SNAPSHOT_IDS;
+	const struct snapshot_info *info = shape->info;
+	const struct shm_spec *spec = &info->header.spec;
+	const struct shm_layer *layer = shape->layers;
+	uint64_t used, head, array;
+
+	if (!n) {
+		used = info->header.tail < spec->ids ? info->header.tail :
+						       spec->ids;
+		*at = shape->ids;
+		*size = used * sizeof(uint32_t);
+		return true;
+	}
+	head = (n - 1) % spec->kv_heads;
+	array = (n - 1) / spec->kv_heads;
+	if (array / PIECES == spec->layers)
+		return false;
+	layer += array / PIECES;
+	used = info->layers[array / PIECES].used;
+	*size = used * sizeof(uint32_t);
+	switch (array % PIECES) {
+	case PIECE_K:
+		*at = layer->k + head * layer->k_stride;
+		*size = used * spec->k_row;
+		break;
+	case PIECE_V:
+		*at = layer->v + head * layer->v_stride;
+		*size = used * spec->v_row;
+		break;
+	case PIECE_SINCE:
+		*at = layer->since + head * layer->since_stride;
+		break;
+	case PIECE_TOKEN:
+		*at = layer->token + head * layer->token_stride;
+		break;
+	}
+	return true;
 }
 
-uint64_t snapshot_payload(const struct snapshot_info *info,
-			  unsigned int section)
+/* Pages side by side, as many as there are. Return: false at the end. */
+static bool next_pages(const struct snapshot_shape *shape,
+		       struct snapshot_cursor *cursor)
 {
-	const struct shm_spec *spec = &info->header.spec;
+	uint64_t at = 0, size = 0;
+
+	cursor->at = cursor->end = 0;
+	for (; piece_at(shape, cursor->piece, &at, &size); cursor->piece++) {
+		if (!size)
+			continue;
+		size = pages(at % SNAPSHOT_PAGE + size);
+		at -= at % SNAPSHOT_PAGE;
+		if (cursor->end && at > cursor->end)
+			break;
+		if (!cursor->end)
+			cursor->at = at;
+		if (at + size > cursor->end)
+			cursor->end = at + size;
+	}
+	return cursor->end;
+}
+
+static uint64_t size_of_rows(const struct snapshot_shape *shape)
+{
+	struct snapshot_cursor cursor = { .section = SNAPSHOT_ROWS };
 	uint64_t size = 0;
 
-	if (is_one_piece(section))
-		return piece_size(info, section, 0);
-	for (uint32_t l = 0; l < spec->layers; l++)
-		size += piece_size(info, section, l) * spec->kv_heads;
+	while (next_pages(shape, &cursor))
+		size += cursor.end - cursor.at;
 	return size;
 }
 
-void snapshot_plan(struct snapshot_info *info)
+void snapshot_plan(struct snapshot_info *info, const struct shm_layer *layers,
+		   uint64_t ids)
 {
+	const struct snapshot_shape shape = { info, layers, ids, { NULL } };
 	struct snapshot_part *part = info->header.part;
 	uint64_t at = SNAPSHOT_PAGE;
 
 	for (unsigned int s = 0; s < SNAPSHOT_SECTIONS; s++) {
 		part[s].at = at;
-		part[s].size = (snapshot_payload(info, s) + SNAPSHOT_PAGE - 1) /
-			       SNAPSHOT_PAGE * SNAPSHOT_PAGE;
+		part[s].size = s == SNAPSHOT_ROWS ?
+				       size_of_rows(&shape) :
+				       pages(snapshot_payload(info, s));
 		at += part[s].size;
 	}
 	info->header.file_size = at;
+	info->header.layout = snapshot_hash(layers, info->header.spec.layers *
+							    sizeof(*layers)) ^
+			      ids;
 }
 
 /* ---- the header ---- */
@@ -206,6 +276,7 @@ static int check_layer(const struct snapshot_info *info, uint32_t l,
 
 static int check_parts(const struct snapshot_info *info,
 		       struct snapshot_info *planned,
+		       const struct shm_layer *layers, uint64_t ids,
 		       struct snapshot_error *why)
 {
 	const struct snapshot_part *has = info->header.part;
@@ -214,7 +285,12 @@ static int check_parts(const struct snapshot_info *info,
 	memcpy(planned, info,
 	       sizeof(*info) +
 		       info->header.spec.layers * sizeof(*info->layers));
-	snapshot_plan(planned);
+	snapshot_plan(planned, layers, ids);
+	if (planned->header.layout != info->header.layout) {
+		refuse(why, "it was written by a daemon that lays memory out "
+			    "in another way; use that one");
+		return -EPROTO;
+	}
 	for (unsigned int s = 0; s < SNAPSHOT_SECTIONS; s++)
 		if (has[s].at != wanted[s].at || has[s].size != wanted[s].size)
 			return refuse(why, "section %s is out of place",
@@ -262,7 +338,7 @@ int snapshot_info_check(const struct snapshot_info *info,
 	for (uint32_t l = 0; !r && l < spec.layers; l++)
 		r = check_layer(info, l, &layers[l], why);
 	if (!r)
-		r = check_parts(info, planned, why);
+		r = check_parts(info, planned, layers, layout.ids, why);
 out:
 	free(budgets);
 	free(layers);
@@ -272,73 +348,34 @@ out:
 
 /* ---- runs ---- */
 
-static uint64_t piece_count(const struct snapshot_info *info,
-			    unsigned int section)
+/* The rest of the section's bytes, or of its padding. */
+static void run_of_memory(const struct snapshot_shape *shape,
+			  struct snapshot_cursor *cursor, uint64_t max,
+			  struct snapshot_run *ret)
 {
-	const struct shm_spec *spec = &info->header.spec;
+	uint64_t payload = snapshot_payload(shape->info, cursor->section);
+	uint64_t end = shape->info->header.part[cursor->section].size;
 
-	/* What lies packed in memory is of one piece as well. */
-	if (section < SNAPSHOT_IDS || is_one_piece(section))
-		return 1;
-	return (uint64_t)spec->layers * spec->kv_heads;
-}
-
-static uint64_t place_in_rows(const struct snapshot_shape *shape,
-			      unsigned int section, uint64_t piece)
-{
-	uint32_t heads = shape->info->header.spec.kv_heads;
-	const struct shm_layer *layer = &shape->layers[piece / heads];
-	uint64_t head = piece % heads;
-
-	switch ((enum snapshot_section)section) {
-	case SNAPSHOT_IDS:
-		return shape->ids;
-	case SNAPSHOT_SINCE:
-		return layer->since + head * layer->since_stride;
-	case SNAPSHOT_TOKENS:
-		return layer->token + head * layer->token_stride;
-	case SNAPSHOT_K:
-		return layer->k + head * layer->k_stride;
-	case SNAPSHOT_V:
-		return layer->v + head * layer->v_stride;
-	case SNAPSHOT_LAYERS:
-	case SNAPSHOT_WALKS:
-	case SNAPSHOT_ORDERS:
-	case SNAPSHOT_SCORES:
-	case SNAPSHOT_SECTIONS:
-		break;
+	if (cursor->done < payload) {
+		ret->memory = (uint8_t *)shape->memory[cursor->section] +
+			      cursor->done;
+		end = payload;
 	}
-	return 0;
+	ret->size = end - cursor->done;
+	ret->size = ret->size < max ? ret->size : max;
+	cursor->done += ret->size;
 }
 
-/* Bytes of the cursor's piece; after the last one, of the padding. */
-static uint64_t size_here(const struct snapshot_info *info,
-			  const struct snapshot_cursor *cursor, uint64_t pieces)
+static void run_of_rows(struct snapshot_cursor *cursor, uint64_t max,
+			struct snapshot_run *ret)
 {
-	unsigned int s = cursor->section;
-
-	if (cursor->piece == pieces)
-		return info->header.part[s].size - snapshot_payload(info, s);
-	if (pieces == 1)
-		return snapshot_payload(info, s);
-	return piece_size(info, s, cursor->piece / info->header.spec.kv_heads);
-}
-
-static void run_init(const struct snapshot_shape *shape,
-		     const struct snapshot_cursor *cursor, uint64_t size,
-		     bool padding, struct snapshot_run *ret)
-{
-	unsigned int s = cursor->section;
-
-	*ret = (struct snapshot_run){ .section = s, .size = size };
-	if (padding)
-		return;
-	ret->in_rows = s >= SNAPSHOT_IDS;
-	if (ret->in_rows)
-		ret->rows_at =
-			place_in_rows(shape, s, cursor->piece) + cursor->done;
-	else
-		ret->memory = (uint8_t *)shape->memory[s] + cursor->done;
+	ret->in_rows = true;
+	ret->rows_at = cursor->at;
+	ret->size = cursor->end - cursor->at;
+	if (!cursor->at && ret->size > SNAPSHOT_PAGE)
+		ret->size = SNAPSHOT_PAGE;
+	ret->size = ret->size < max ? ret->size : max;
+	cursor->at += ret->size;
 }
 
 /*
@@ -349,24 +386,20 @@ bool snapshot_next(const struct snapshot_shape *shape,
 		   struct snapshot_cursor *cursor, uint64_t max,
 		   struct snapshot_run *ret)
 {
-	const struct snapshot_info *info = shape->info;
-	uint64_t pieces, left;
+	const struct snapshot_part *part = shape->info->header.part;
 
-	while (cursor->section < SNAPSHOT_SECTIONS) {
-		pieces = piece_count(info, cursor->section);
-		left = size_here(info, cursor, pieces) - cursor->done;
-		if (left) {
-			left = left < max ? left : max;
-			run_init(shape, cursor, left, cursor->piece == pieces,
-				 ret);
-			cursor->done += left;
-			return true;
-		}
+	while (cursor->section < SNAPSHOT_ROWS &&
+	       cursor->done == part[cursor->section].size) {
+		cursor->section++;
 		cursor->done = 0;
-		if (cursor->piece++ == pieces) {
-			cursor->section++;
-			cursor->piece = 0;
-		}
 	}
-	return false;
+	*ret = (struct snapshot_run){ .section = cursor->section };
+	if (cursor->section < SNAPSHOT_ROWS) {
+		run_of_memory(shape, cursor, max, ret);
+		return true;
+	}
+	if (cursor->at == cursor->end && !next_pages(shape, cursor))
+		return false;
+	run_of_rows(cursor, max, ret);
+	return true;
 }

@@ -11,8 +11,12 @@
  * the header says of them is compared with that, never relied upon.
  *
  * Of each head only the slots up to the highest live one are kept (used): a
- * cache that has never been full is short, and one that has is copied in long
- * runs.
+ * cache that has never been full is short. Where they lie is kept in whole
+ * pages of the rows memfd, as they are, padding between heads and all, so that
+ * a disk can write and read them without the bytes being moved once more: the
+ * file is as aligned as the memory. Hence it depends on how rows are laid out,
+ * and the header has a hash of that as well. struct shm_rows, in the first
+ * page, is zeroes.
  */
 #ifndef TREEKVD_SNAPSHOT_FORMAT_H
 #define TREEKVD_SNAPSHOT_FORMAT_H
@@ -23,7 +27,7 @@
 #include "proto/shm.h"
 
 #define SNAPSHOT_MAGIC	 UINT64_C(0x3150414e53564b54) /* "TKVSNAP1" */
-#define SNAPSHOT_VERSION 1
+#define SNAPSHOT_VERSION 2
 #define SNAPSHOT_PAGE	 UINT64_C(4096)
 
 enum snapshot_section {
@@ -31,11 +35,7 @@ enum snapshot_section {
 	SNAPSHOT_WALKS, /* uint32_t[layers][kv_heads] */
 	SNAPSHOT_ORDERS, /* a head: entry[capacity] */
 	SNAPSHOT_SCORES, /* a head: float[used], of the committed half */
-	SNAPSHOT_IDS, /* uint32_t, of the tokens that are committed */
-	SNAPSHOT_SINCE, /* a head: uint32_t[used] */
-	SNAPSHOT_TOKENS, /* a head: uint32_t[used] */
-	SNAPSHOT_K, /* a head: row[used] */
-	SNAPSHOT_V,
+	SNAPSHOT_ROWS, /* pages with ids, K, V, since, token of what is used */
 	SNAPSHOT_SECTIONS,
 };
 
@@ -58,6 +58,7 @@ struct snapshot_header {
 	uint32_t header_size;
 	uint64_t hash; /* of the page, with this word 0 */
 	uint64_t file_size;
+	uint64_t layout; /* hash of where everything lies in rows */
 	uint64_t taken; /* seconds since 1970 */
 	struct shm_spec spec;
 	uint32_t uid;
@@ -77,7 +78,7 @@ struct snapshot_header {
 	struct snapshot_part part[SNAPSHOT_SECTIONS];
 };
 
-static_assert(sizeof(struct snapshot_header) == 800, "file format");
+static_assert(sizeof(struct snapshot_header) == 712, "file format");
 static_assert(sizeof(struct snapshot_layer) == 16, "file format");
 
 /* A header and its table of layers. */
@@ -93,8 +94,13 @@ struct snapshot_error {
 	char text[512];
 };
 
-/* Fills in where the sections are, and file_size. */
-void snapshot_plan(struct snapshot_info *info);
+/**
+ * snapshot_plan - fill in where the sections are, layout and file_size
+ * @layers: of the cache
+ * @ids: their offset in its rows
+ */
+void snapshot_plan(struct snapshot_info *info, const struct shm_layer *layers,
+		   uint64_t ids);
 
 /* Writes the header's page, hash included. */
 void snapshot_seal(void *page, const struct snapshot_header *header);
@@ -131,20 +137,21 @@ struct snapshot_shape {
 	const struct snapshot_info *info;
 	const struct shm_layer *layers; /* of the cache */
 	uint64_t ids; /* offset in rows */
-	void *memory[SNAPSHOT_IDS]; /* the sections before SNAPSHOT_IDS */
+	void *memory[SNAPSHOT_ROWS]; /* the sections before SNAPSHOT_ROWS */
 };
 
 struct snapshot_cursor {
 	unsigned int section;
-	uint64_t piece; /* of the section: the number of its head */
-	uint64_t done; /* bytes of that piece */
+	uint64_t done; /* bytes of that section */
+	uint64_t piece; /* of rows: the next array of a head to look at */
+	uint64_t at, end; /* of rows: pages that are left of those before it */
 };
 
-/* A run of bytes: memory, or else part of rows, or else padding. */
+/* A run of bytes: memory, or else pages of rows, or else padding. */
 struct snapshot_run {
 	unsigned int section;
 	uint8_t *memory;
-	uint64_t rows_at;
+	uint64_t rows_at; /* 0: the page of struct shm_rows, by itself */
 	uint64_t size;
 	bool in_rows;
 };
@@ -154,7 +161,7 @@ bool snapshot_next(const struct snapshot_shape *shape,
 		   struct snapshot_cursor *cursor, uint64_t max,
 		   struct snapshot_run *ret);
 
-/* Bytes of a section without its padding. */
+/* Bytes of a section before SNAPSHOT_ROWS without its padding. */
 uint64_t snapshot_payload(const struct snapshot_info *info,
 			  unsigned int section);
 

@@ -1,13 +1,17 @@
 // SPDX-License-Identifier: BSD-2-Clause
 /*
- * Small pages are written with pwrite(2), which neither zeroes nor maps what it
- * fills; huge ones have no write and are mapped.
- *
  * The way back: chunks are read ahead in whatever sequence the disk likes, and
- * used in the file's. Rows go straight into the memfd of a cache that nobody
+ * hashed in the file's. Pages of rows go into the memfd of a cache that nobody
  * has been given yet, everything else into memory until all hashes have been
  * compared; only then are order, scores and words put in place, and checked as
  * an adopted cache is.
+ *
+ * Making pages is most of the work, and is not done here. Huge ones are made
+ * from the first to the last by a thread of the ring's, ahead of the disk,
+ * which reads right into them. Of small ones that would cost more than it
+ * saves: each would be cleared, mapped and pinned, one by one. They are filled
+ * by writes of the memfd instead, which do neither, on such a thread as well;
+ * those that the file has nothing for are made meanwhile.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -19,32 +23,26 @@
 #include <unistd.h>
 
 #include "daemon/adopt.h"
+#include "daemon/crash.h"
 #include "daemon/order.h"
 #include "daemon/snapshot.h"
 #include "proto/barrier.h"
 
+#define POPULATE_STEP (UINT64_C(8) << 20)
+
 static void step_end(struct snapshot_job *job, struct staging *staging)
 {
-	if (staging->busy || staging->single_busy) {
-		job->state.waiting = true;
+	job->state.waiting = staging_is_busy(staging);
+	if (job->state.waiting)
 		return;
-	}
 	if (job->state.rows)
 		munmap(job->state.rows, job->cache->rows_size);
 	if (job->state.fd >= 0)
 		close(job->state.fd);
 	job->state.fd = -1;
-	for (int s = SNAPSHOT_LAYERS; s < SNAPSHOT_IDS; s++)
+	for (int s = SNAPSHOT_LAYERS; s < SNAPSHOT_ROWS; s++)
 		free(job->state.shape.memory[s]);
 	job->task.over = true;
-}
-
-static void give_up(struct snapshot_job *job, int error, const char *what,
-		    const char *path)
-{
-	snapshot_fail(job, error, what, path);
-	job->task.over = false;
-	job->state.next = step_end;
 }
 
 static int damaged(struct snapshot_job *job, const char *what)
@@ -140,6 +138,11 @@ static void place_words(struct snapshot_job *job)
 	shm_store_relaxed(&index->evictions, header->evictions);
 }
 
+/*
+ * The sections before rows are sound. Their orders take a while to check, so
+ * that is done while rows come in; nobody is given the cache before those are
+ * sound as well.
+ */
 static void install(struct snapshot_job *job)
 {
 	const struct snapshot_header *header = &job->info->header;
@@ -147,6 +150,7 @@ static void install(struct snapshot_job *job)
 	const char *why = "a live row is in a slot that was not kept";
 	struct stat st;
 
+	job->state.installed = true;
 	if (place_orders(job)) {
 		damaged(job, why);
 		return;
@@ -157,17 +161,13 @@ static void install(struct snapshot_job *job)
 		return;
 	}
 	if (fstat(cache->rows_fd, &st)) {
-		give_up(job, -errno, "looking at the rows of", cache->name);
+		snapshot_give_up(job, -errno, "looking at the rows of",
+				 cache->name);
 		return;
 	}
 	if (adopt_check(cache->index, st.st_ino, &why) ||
-	    header->tail > header->base_tail + buffer_of(job)->free) {
+	    header->tail > header->base_tail + buffer_of(job)->free)
 		damaged(job, why);
-		return;
-	}
-	place_scores(job);
-	place_words(job);
-	job->state.next = step_end;
 }
 
 /* ---- the sections ---- */
@@ -184,94 +184,151 @@ static int compare_hash(struct snapshot_job *job, unsigned int section,
 	return damaged(job, what);
 }
 
-static int write_rows(struct snapshot_job *job, const uint8_t *from,
-		      uint64_t size, uint64_t at)
+/* Into a page's place in rows; struct shm_rows is ours already. */
+static void put_pages(struct snapshot_job *job, struct staging_slot *slot,
+		      uint32_t at, const struct snapshot_run *run)
 {
-	if (job->cache->huge) {
-		memcpy(job->state.rows + at, from, size);
-		return 0;
-	}
-	while (size) {
-		ssize_t n = pwrite(job->cache->rows_fd, from, size, (off_t)at);
+	uint32_t skip = run->rows_at ? 0 : sizeof(struct shm_rows);
+	uint64_t to = run->rows_at + skip;
+	uint32_t size = (uint32_t)run->size - skip;
 
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n <= 0) {
-			give_up(job, n ? -errno : -EIO, "filling the rows of",
-				job->cache->name);
-			return -EIO;
-		}
-		from += n;
-		at += (uint64_t)n;
-		size -= (uint64_t)n;
-	}
-	return 0;
+	at += skip;
+	if (job->cache->huge)
+		memcpy(job->state.rows + to, slot->at + at, size);
+	else
+		staging_copy(slot, job->cache->rows_fd, true, at, to, size);
 }
 
-/* Puts a chunk's bytes where they belong. */
-static int use(struct snapshot_job *job, const uint8_t *chunk, uint64_t size)
+/* Hashes the oldest chunk and puts it where it belongs. */
+static int use(struct snapshot_job *job, struct staging *staging)
 {
-	struct snapshot_state *state = &job->state;
-	struct snapshot_run run;
-	uint64_t at = 0;
-	int r;
+	struct staging_slot *slot = snapshot_slot(staging, job->state.hashed);
+	const struct snapshot_chunk *chunk = snapshot_oldest(job);
+	uint32_t at = 0;
+	int r = 0;
 
-	while (at < size &&
-	       snapshot_next(&state->shape, &state->cursor, size - at, &run)) {
-		r = snapshot_account(job, run.section, chunk + at, run.size,
+	for (uint32_t i = 0; !r && i < chunk->runs; i++) {
+		const struct snapshot_run *run = &chunk->run[i];
+		const uint8_t *from = slot->at + at;
+
+		if (chunk->direct)
+			from = job->state.rows + run->rows_at;
+		r = snapshot_account(job, run->section, from, run->size,
 				     compare_hash);
-		if (!r && run.in_rows)
-			r = write_rows(job, chunk + at, run.size, run.rows_at);
-		if (r)
-			return r;
-		if (run.memory)
-			memcpy(run.memory, chunk + at, run.size);
-		at += run.size;
+		if (!r && run->in_rows && !chunk->direct)
+			put_pages(job, slot, at, run);
+		if (!r && run->memory)
+			memcpy(run->memory, from, run->size);
+		at += (uint32_t)run->size;
 	}
-	return 0;
+	return r;
 }
 
-/* Chunk n of the file is in slot n of all, modulo their number. */
-static struct staging_slot *slot_at(struct staging *staging, uint64_t at)
-{
-	return &staging->slot[(at - SNAPSHOT_PAGE) / STAGING_CHUNK %
-			      STAGING_DEPTH];
-}
-
-static void read_ahead(struct snapshot_job *job, struct staging *staging)
+/* Begins to read chunks, as many as may be on their way. */
+static bool read_ahead(struct snapshot_job *job, struct staging *staging)
 {
 	struct snapshot_state *state = &job->state;
-	uint64_t end = job->info->header.file_size, size;
 
-	while (state->at < end &&
-	       state->at < state->consumed +
-				   (uint64_t)STAGING_DEPTH * STAGING_CHUNK) {
-		size = end - state->at;
-		size = size < STAGING_CHUNK ? size : STAGING_CHUNK;
-		staging_move(slot_at(staging, state->at), state->fd, false,
-			     state->at, (uint32_t)size);
-		state->at += size;
+	while (snapshot_has_room(job, staging) &&
+	       staging->moving < STAGING_DEPTH) {
+		struct staging_slot *slot =
+			snapshot_slot(staging, state->begun);
+		const struct snapshot_chunk *chunk;
+
+		if (slot->error)
+			return true; /* of pages that were put from there */
+		chunk = snapshot_chunk(job, job->cache->huge);
+		if (!chunk)
+			return false;
+		if (chunk->direct)
+			staging_read_into(slot, state->fd,
+					  state->rows + chunk->run->rows_at,
+					  chunk->at, chunk->size);
+		else
+			staging_move(slot, state->fd, false, chunk->at,
+				     chunk->size);
 	}
-}
-
-/* Another piece of memory. Return: true, unless all of it is there. */
-static bool fault_in(struct snapshot_job *job)
-{
-	struct cache *cache = job->cache;
-
-	if (cache_fault_in(cache))
-		return true;
-	if (cache->faulted_in == cache->rows_size)
-		return false;
-	give_up(job, -ENOMEM, "making memory present for", cache->name);
 	return true;
 }
 
-/* What was not written is made present as well: nobody faults later. */
+/* ---- the pages that nothing is written to ---- */
+
+/* The next of them. Return: false after the last. */
+static bool next_gap(struct snapshot_job *job)
+{
+	struct snapshot_state *state = &job->state;
+	uint64_t end = job->cache->rows_size;
+	struct snapshot_run run;
+
+	while (state->missing == state->missing_end && !state->last_gap) {
+		state->missing = state->covered;
+		state->last_gap =
+			job->cache->huge ||
+			!snapshot_next(&state->shape, &state->gap, end, &run);
+		state->missing_end = state->last_gap ? end : run.rows_at;
+		if (!state->last_gap)
+			state->covered = run.rows_at + run.size;
+	}
+	return state->missing < state->missing_end;
+}
+
+/* Nobody is to fault on them later. Return: whether there are more. */
+static bool populate(struct snapshot_job *job, struct staging *staging)
+{
+	struct snapshot_state *state = &job->state;
+	int r = staging->present.result;
+	uint64_t size;
+
+	if (staging->present.busy)
+		return true;
+	staging->present.result = 0;
+	if (r == -EINTR || r == -EAGAIN) {
+		state->missing = state->populating;
+	} else if (r) {
+		snapshot_give_up(job, r, "making memory present for",
+				 job->cache->name);
+		return true;
+	}
+	if (!next_gap(job)) {
+		job->cache->faulted_in = job->cache->rows_size;
+		return false;
+	}
+	size = state->missing_end - state->missing;
+	size = size < POPULATE_STEP ? size : POPULATE_STEP;
+	staging_populate(staging, job->cache->rows_fd, state->missing, size);
+	state->populating = state->missing;
+	state->missing += size;
+	return true;
+}
+
 static void step_present(struct snapshot_job *job, struct staging *staging)
 {
-	(void)staging;
-	if (!fault_in(job))
+	bool more = populate(job, staging);
+	int r = staging_error(staging);
+
+	if (job->error)
+		return;
+	job->state.waiting = more || staging->busy;
+	if (job->state.waiting)
+		return;
+	if (r) {
+		snapshot_give_up(job, r, "filling the rows of",
+				 job->cache->name);
+		return;
+	}
+	crash_at(CRASH_RESTORE_FILLED);
+	place_scores(job);
+	place_words(job);
+	job->state.next = step_end;
+}
+
+/* All is here. */
+static void finish_sections(struct snapshot_job *job)
+{
+	if (snapshot_account(job, SNAPSHOT_SECTIONS, NULL, 0, compare_hash))
+		return;
+	job->state.next = step_present;
+	if (!job->state.installed)
 		install(job);
 }
 
@@ -279,33 +336,42 @@ static void step_read(struct snapshot_job *job, struct staging *staging)
 {
 	struct snapshot_state *state = &job->state;
 	struct staging_slot *slot;
+	bool more;
 
 	if (snapshot_cancelled(job)) {
-		give_up(job, -ECANCELED, "reading", job->path);
+		snapshot_give_up(job, -ECANCELED, "reading", job->path);
 		return;
 	}
-	read_ahead(job, staging);
-	if (job->cache->huge && fault_in(job))
-		return; /* while the first chunks come in */
-	if (state->consumed == job->info->header.file_size) {
-		if (!snapshot_account(job, SNAPSHOT_SECTIONS, NULL, 0,
-				      compare_hash))
-			state->next = step_present;
+	more = read_ahead(job, staging);
+	populate(job, staging);
+	if (job->error)
+		return;
+	slot = snapshot_slot(staging, state->hashed);
+	if (state->hashed == state->begun) {
+		if (slot->error)
+			snapshot_give_up(job, slot->error,
+					 "filling the rows of",
+					 job->cache->name);
+		else if (!more)
+			finish_sections(job);
+		else
+			state->waiting = true; /* for a slot */
 		return;
 	}
-	slot = slot_at(staging, state->consumed);
+	if (!state->installed && state->section == SNAPSHOT_ROWS) {
+		install(job);
+		return;
+	}
 	state->waiting = slot->busy;
 	if (slot->busy)
 		return;
-	if (slot->error) {
-		give_up(job, slot->error, "reading", job->path);
-		return;
-	}
-	if (use(job, slot->at, slot->size))
-		return;
-	state->consumed += slot->size;
-	shm_store_relaxed(&job->done, state->consumed);
-	read_ahead(job, staging);
+	if (slot->error)
+		snapshot_give_up(job, slot->error, "reading", job->path);
+	else if (!use(job, staging))
+		shm_store_relaxed(&job->done,
+				  snapshot_oldest(job)->at +
+					  snapshot_oldest(job)->size);
+	state->hashed++;
 }
 
 /* ---- the beginning ---- */
@@ -330,7 +396,8 @@ static int make_memory(struct snapshot_job *job)
 	shape->info = job->info;
 	shape->layers = (const void *)((const char *)index + index->layers);
 	shape->ids = index->ids;
-	for (unsigned int s = SNAPSHOT_LAYERS; s < SNAPSHOT_IDS; s++) {
+	job->state.gap = (struct snapshot_cursor){ .section = SNAPSHOT_ROWS };
+	for (unsigned int s = SNAPSHOT_LAYERS; s < SNAPSHOT_ROWS; s++) {
 		shape->memory[s] = malloc(snapshot_payload(job->info, s) + 1);
 		if (!shape->memory[s])
 			return -ENOMEM;
@@ -347,12 +414,34 @@ static void step_header(struct snapshot_job *job, struct staging *staging)
 	if (slot->busy)
 		return;
 	if (slot->error)
-		give_up(job, slot->error, "reading", job->path);
+		snapshot_give_up(job, slot->error, "reading", job->path);
 	else if (memcmp(slot->at, &job->info->header,
 			sizeof(job->info->header)))
 		damaged(job, "its header changed under our eyes");
 	else
 		job->state.next = step_read;
+}
+
+static void step_opened(struct snapshot_job *job, struct staging *staging)
+{
+	int r = staging->single.result;
+
+	job->state.waiting = staging->single.busy;
+	if (staging->single.busy)
+		return;
+	if (r == -EINVAL && job->direct) {
+		job->direct = false;
+		snapshot_open(job, staging, job->path, O_RDONLY, step_opened);
+		return;
+	}
+	if (r < 0) {
+		snapshot_give_up(job, r, "reading", job->path);
+		return;
+	}
+	job->state.fd = r;
+	job->state.at = SNAPSHOT_PAGE;
+	staging_move(&staging->slot[0], r, false, 0, SNAPSHOT_PAGE);
+	job->state.next = step_header;
 }
 
 static void step_first(struct snapshot_job *job, struct staging *staging)
@@ -362,31 +451,27 @@ static void step_first(struct snapshot_job *job, struct staging *staging)
 	if (!r)
 		r = map_rows(job);
 	if (r) {
-		give_up(job, r, "memory for", job->path);
+		snapshot_give_up(job, r, "memory for", job->path);
 		return;
 	}
-	r = snapshot_open(job, job->path, O_RDONLY);
-	if (r < 0) {
-		give_up(job, r, "reading", job->path);
-		return;
-	}
-	job->state.fd = r;
-	job->state.at = job->state.consumed = SNAPSHOT_PAGE;
-	shm_store_relaxed(&job->total, job->info->header.file_size);
-	staging_move(&staging->slot[0], r, false, 0, SNAPSHOT_PAGE);
-	job->state.next = step_header;
+	staging_clear(staging);
+	staging->present.result = 0;
+	populate(job, staging);
+	job->direct = true;
+	snapshot_open(job, staging, job->path, O_RDONLY, step_opened);
 }
 
 int snapshot_load(struct snapshot_job **ret, struct cache *cache,
 		  const char *root, struct snapshot_info *info)
 {
 	struct snapshot_job *job;
-	int r = snapshot_job_new(&job, cache, root, step_first);
+	int r = snapshot_job_new(&job, cache, root, step_first, step_end);
 
 	if (r)
 		return r;
 	job->task.lane = WORKER_LOAD;
 	job->info = info;
+	job->total = info->header.file_size;
 	*ret = job;
 	return 0;
 }

@@ -151,12 +151,14 @@ static void end_all(void)
 		;
 }
 
-void control_stop(void)
+unsigned int control_stop(void)
 {
+	unsigned int unsaved;
+
 	service_notify("STOPPING=1");
 	http_stop();
 	treekvd.listener = listener_free(treekvd.listener);
-	persist_stop();
+	unsaved = persist_stop();
 	if (!treekvd.kept)
 		end_all();
 	errand_settle();
@@ -167,4 +169,5 @@ void control_stop(void)
 	takeover_exit();
 	prefill_exit();
 	loop_exit(&treekvd.loop);
+	return unsaved;
 }

@@ -280,8 +280,9 @@ static bool lane_turn(struct worker *w, struct lane *lane)
 
 	if (!task)
 		return false;
-	if (!lane->staging && lane != &w->lane[WORKER_SHORT])
-		staging_new(&lane->staging, &w->loop); /* else slice says so */
+	if (task->staged && !lane->staging)
+		staging_new(&lane->staging, &w->loop,
+			    task->lane == WORKER_SAVE); /* else slice says so */
 	more = task->slice(task, lane->staging);
 	if (!task->over)
 		return more;

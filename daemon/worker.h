@@ -47,6 +47,7 @@ enum worker_lane {
 struct worker_task {
 	struct worker_job job;
 	enum worker_lane lane;
+	bool staged; /* slice is given staging memory, or NULL for want of it */
 	/* Return: false when only a completion can bring it on. */
 	bool (*slice)(struct worker_task *task, struct staging *staging);
 	bool over; /* set by slice */

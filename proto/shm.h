@@ -171,7 +171,9 @@ struct shm_index {
 	uint32_t lease_uid;
 	uint64_t lease_nonce; /* of the request that got the lease, or 0 */
 	uint64_t create_nonce; /* of the one that made the cache, or 0 */
-	uint8_t reserved[3456 - 392];
+	uint64_t snapshot_mark; /* tells what the latest snapshot holds */
+	uint64_t snapshot_taken; /* seconds since 1970; 0: never */
+	uint8_t reserved[3456 - 408];
 
 	/* Words that change; one line each. */
 	_Alignas(SHM_LINE) uint64_t generation; /* FUTEX_WAIT: its low half */

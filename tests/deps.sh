@@ -17,9 +17,9 @@ packages()
 	demo) echo bible-kjv bible-kjv-text python3 ;;
 	check)
 		echo libcmocka-dev python3 spin mandoc libmicrohttpd12 curl \
-			python3-prometheus-client
+			python3-prometheus-client e2fsprogs mount
 		;;
-	bench) echo python3 redis-server ;;
+	bench) echo fio python3 redis-server ;;
 	deb) echo debhelper dpkg-dev fakeroot lintian ;;
 	systemd) echo debootstrap systemd-container ;;
 	fuzz) echo clang libclang-rt-14-dev ;;

@@ -29,6 +29,15 @@ RUN_PAIRS = 5
 PROMPT_TOKENS = 2000
 LARGE_TOKENS = 256
 LARGE_LAYER = 7.5e6  # bytes of a layer, of at most 64
+SNAPSHOT_PAIRS = 7
+SNAPSHOT_CACHE = ["--cache", "big", "--layers", "32", "--heads", "8", "--k-row",
+                  "256", "--v-row", "256", "--dtype", "3", "--budget", "2048",
+                  "--slack", "64", "--recent", "512", "--verify-every", "0",
+                  "--steps", "2100"]
+# The daemon's own block size and depth (daemon/staging.h).
+FIO = ["fio", "--name=job", "--bs=1M", "--iodepth=8", "--ioengine=io_uring",
+       "--direct=1", "--output-format=json", "--end_fsync=1",
+       "--fallocate=posix"]
 
 # One row of the result: its name, what is measured, against what, the unit,
 # and its goal: ("ours" or "ratio", "<=" or ">=", limit), or None: for context.
@@ -74,6 +83,16 @@ ROWS = [
      ("ratio", ">=", 5)),
     ("stalls.step", "stalls, stepping", None, "stalls", ("ours", "<=", 0)),
     ("stalls.run", "stalls, treekv-run", None, "stalls", ("ours", "<=", 0)),
+    ("snapshot.huge", "write a snapshot, huge pages", "fio", "MiB/s",
+     ("ratio", ">=", 0.9)),
+    ("snapshot.small", "write a snapshot, small pages", "fio", "MiB/s",
+     ("ratio", ">=", 0.9)),
+    ("restore.huge", "restore a snapshot, huge pages", "fio", "MiB/s",
+     ("ratio", ">=", 0.9)),
+    ("restore.small", "restore a snapshot, small pages", "fio", "MiB/s",
+     ("ratio", ">=", 0.9)),
+    ("restore.small.pages", "restore a snapshot, small pages",
+     "filling a memfd from memory", "MiB/s", None),
     ("idle", f"wake-ups of an idle daemon in {IDLE_SECONDS} s", None,
      "wake-ups", ("ours", "<=", 0)),
     ("request.attach", "attach and detach, small cache", "two bare echoes",
@@ -142,11 +161,11 @@ def server(arguments, path):
         process.wait(10)
 
 
-def daemon(build, folder, name, pages):
+def daemon(build, folder, name, pages, *options):
     path = folder / f"{name}.sock"
     return server([build / "bin/treekvd", "--socket", path, "--state-dir",
                    folder / name, "--huge-pages", pages, "--log-level",
-                   "warning"], path)
+                   "warning", *options], path)
 
 
 def redis(folder):
@@ -264,6 +283,85 @@ def measure_idle(build, socket, pid):
     return {"idle": {"ours": [woken], "theirs": []}}
 
 
+# ---- snapshots against fio, on the file system of the build directory ----
+
+def ctl(build, socket, *arguments):
+    done = subprocess.run([build / "bin/treekvctl", *arguments, "--socket",
+                           socket, "--json"],
+                          check=True, stdout=subprocess.PIPE)
+    return json.loads(done.stdout)
+
+
+def fio(what, path, size):
+    if not shutil.which("fio"):
+        return []
+    done = subprocess.run([*FIO, f"--rw={what}", f"--filename={path}",
+                           f"--size={size}"],
+                          check=True, stdout=subprocess.PIPE)
+    return [json.loads(done.stdout)["jobs"][0][what]["bw_bytes"] / 2**20]
+
+
+def fill_memfd(size):
+    chunk = b"\1" * 2**20
+    memfd = os.memfd_create("bench")
+    try:
+        started = time.monotonic()
+        for at in range(0, size, len(chunk)):
+            os.pwrite(memfd, chunk, at)
+        return [size / 2**20 / (time.monotonic() - started)]
+    finally:
+        os.close(memfd)
+
+
+def persisted(reply):
+    return [reply[0]["bytes"] / 2**20 / (reply[0]["ns"] / 1e9)]
+
+
+def drop_from_memory(build, socket):
+    """Returns when its memory has been given back."""
+    ctl(build, socket, "drop", "big", "--keep-snapshot")
+    while ctl(build, socket, "status")["metrics"]["caches"]:
+        time.sleep(0.01)
+
+
+def measure_snapshots(build, folder, socket, label):
+    file = folder / label / "snapshots" / str(os.getuid()) / "big.tkv"
+    rows = {name: {"ours": [], "theirs": []} for name in
+            (f"snapshot.{label}", f"restore.{label}", "restore.small.pages")}
+    subprocess.run([build / "tests/helpers/kvwriter", *SNAPSHOT_CACHE],
+                   check=True, stdout=subprocess.DEVNULL,
+                   env={**os.environ, "TREEKV_SOCKET": str(socket)})
+    for i in range(SNAPSHOT_PAIRS + 1):
+        file.unlink(missing_ok=True)
+        saved = ctl(build, socket, "snapshot", "big")
+        size = saved[0]["bytes"]
+        written = fio("write", folder / "fio", size)
+        (folder / "fio").unlink(missing_ok=True)
+        drop_from_memory(build, socket)
+        restored = ctl(build, socket, "restore", "big")
+        read = fio("read", file, size)
+        filled = fill_memfd(size)
+        if i:  # the first pair touches all memory for the first time
+            for name, ours, theirs in zip(
+                    rows, (saved, restored, restored), (written, read, filled)):
+                rows[name]["ours"] += persisted(ours)
+                rows[name]["theirs"] += theirs
+    if label != "small":
+        del rows["restore.small.pages"]
+    return rows
+
+
+def measure_snapshots_in(build, label, pages, measured, missing):
+    names = [f"snapshot.{label}", f"restore.{label}"]
+    if label == "small":
+        names.append("restore.small.pages")
+    with tempfile.TemporaryDirectory(dir=build / "bench") as name:
+        folder = pathlib.Path(name)
+        with daemon(build, folder, label, pages, "--snapshot-on-stop", "no"):
+            guarded(measured, missing, names, measure_snapshots, build, folder,
+                    folder / f"{label}.sock", label)
+
+
 def guarded(measured, missing, names, measure, *arguments):
     """A failure costs the rows it names, not those of the others."""
     say(f"{names[0]} ...")
@@ -326,9 +424,13 @@ def measure_all(build, no_huge):
         folder = pathlib.Path(name)
         measure_small(build, folder, measured, missing)
         measure_main(build, folder, not no_huge, measured, missing)
+    measure_snapshots_in(build, "small", "never", measured, missing)
     if no_huge:
         missing.update({name: "not measured: " + no_huge for name in
-                        ("attach.huge", "attach.huge.us", "attach.scan.huge")})
+                        ("attach.huge", "attach.huge.us", "attach.scan.huge",
+                         "snapshot.huge", "restore.huge")})
+    else:
+        measure_snapshots_in(build, "huge", "require", measured, missing)
     return measured, missing
 
 
@@ -428,6 +530,7 @@ def notes_of(rows):
 
 def main():
     build = pathlib.Path(sys.argv[1]).resolve()
+    (build / "bench").mkdir(parents=True, exist_ok=True)
     with huge_pages() as no_huge:
         measured, missing = measure_all(build, no_huge)
     rows = [judge(row, measured, missing) for row in ROWS]
@@ -435,7 +538,6 @@ def main():
     result = {"pages": pages, "processors": os.cpu_count(),
               "kernel": os.uname().release, "rows": rows}
     target = build / "bench"
-    target.mkdir(parents=True, exist_ok=True)
     (target / "bench.json").write_text(json.dumps(result, indent=1) + "\n")
     print(f"\n{table(rows)}\n")
     print("median (min-max); ratio: ours / theirs, the median over pairs")

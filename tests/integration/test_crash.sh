@@ -38,6 +38,8 @@ work()
 	: >"$dir/err"
 	write --cache "w$1" --exclusive --steps 400
 	again "$treekvctl" snapshot "w$1" >>"$dir/err" 2>&1
+	again "$treekvctl" drop "w$1" --keep-snapshot >>"$dir/err" 2>&1
+	again "$treekvctl" restore "w$1" >>"$dir/err" 2>&1
 	write --cache "w$1" --attach --steps 100
 	write --exclusive --steps 50
 	write --cache "x$1" --ephemeral --exclusive --steps 50

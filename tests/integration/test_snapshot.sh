@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: BSD-2-Clause
 #
 # Snapshots and restores with a real daemon: caches that check themselves are
-# saved under their writers, over a stop, on full, read-only and damaged disks.
+# saved under their writers, over a stop, and from files that are damaged.
 
 # shellcheck source=tests/integration/lib.sh
 . "$(dirname "$0")/lib.sh"
@@ -117,12 +117,100 @@ check "not written when stopping if so configured" \
 	test "$(field a tail)" -eq 500
 stop_daemon
 
-# ---- periodic, at a rate
+# ---- what has not changed is not written again
+
+start_daemon
+verify a >/dev/null
+modified=$(stat -c %Y.%Z "$snapshots/a.tkv")
+stop_daemon
+check "what has not changed is left as it is" \
+	test "$(stat -c %Y.%Z "$snapshots/a.tkv")" = "$modified"
+start_daemon
+verify a >/dev/null
+rm "$snapshots/a.tkv"
+stop_daemon
+check "unless its file has gone" test -f "$snapshots/a.tkv"
+
+# ---- periodic, at a rate, and another one from a reload on
+
+# counted N: snapshots that were written by now
+# shellcheck disable=SC2317 # called by wait_for
+counted()
+{
+	[ "$(metric snapshots_total)" -ge "$1" ]
+}
 
 start_daemon --snapshot-every 1 --snapshot-rate 1G
 writer --cache often --steps 50 >/dev/null
 check "written by itself" wait_for test -f "$snapshots/often.tkv"
 stop_daemon
+printf 'snapshot-every = 86400\n' >"$dir/conf"
+start_daemon --config "$dir/conf"
+writer --cache often --steps 50 >/dev/null
+check "not before it is time" test "$(metric snapshots_total)" -eq 0
+printf 'snapshot-every = 1\n' >"$dir/conf"
+kill -HUP "$daemon"
+check "a reload takes the shorter interval" wait_for counted 1
+says "and says so" "$log" 'event="option changed" name=snapshot-every'
+: >"$dir/conf"
+kill -HUP "$daemon"
+wait_for_line "$log" 'event="reloaded"'
+printf 'snapshot-every = 2\n' >"$dir/conf"
+writer --cache often --steps 50 >/dev/null
+kill -HUP "$daemon"
+check "and one after there was none" wait_for counted 2
+stop_daemon
+
+# ---- slowly, so that one can look on
+
+printf 'snapshot-rate = 2M\n' >"$dir/conf"
+start_daemon --config "$dir/conf" --restore never
+# shellcheck disable=SC2086 # 4 MiB
+writer --cache slow --steps 150 $large >/dev/null
+python3 - "$treekvctl" >"$dir/terminal" <<'PYTHON'
+import os, pty, sys
+def read(fd):
+    data = os.read(fd, 4096)
+    return data
+sys.exit(os.waitstatus_to_exitcode(pty.spawn(
+    [sys.argv[1], "snapshot", "slow"], read)))
+PYTHON
+check "a slow snapshot" test $? -eq 0
+tr '\r' '\n' <"$dir/terminal" | grep ' of .* MiB' >"$dir/shown"
+check "a terminal shows how far it is, more than once" \
+	test "$(sort -u "$dir/shown" | wc -l)" -gt 2
+"$treekvctl" snapshot slow >"$dir/saved" 2>&1 &
+children=$!
+# is_saving: some bytes are written, and not all
+is_saving()
+{
+	"$treekvctl" list --json | python3 -c '
+import json, sys
+cache = [c for c in json.load(sys.stdin) if c["name"] == "slow"][0]
+sys.exit(not 0 < cache["snapshot_done"] < cache["snapshot_total"])'
+}
+check "the list says how far it is" wait_for is_saving
+: >"$dir/conf"
+kill -HUP "$daemon"
+wait $children
+check "a reload lifts the limit of one that is under way" \
+	grep -q "saved slow" "$dir/saved"
+children=
+stop_daemon
+
+# ---- an attach to what is on disk
+
+start_daemon
+python3 "$(dirname "$0")/progress.py" "$TREEKV_SOCKET" slow >"$dir/out" 2>&1
+says "who attaches is told at once how far restoring is" "$dir/out" "progress"
+says "and then given the cache" "$dir/out" "attached slow"
+writer --cache b --exclusive --steps 1 2>"$dir/why"
+check "an exclusive creation finds what is on disk" test $? -eq 3
+says "and says so" "$dir/why" "on disk"
+# shellcheck disable=SC2086
+check "which is not harmed" verify b
+stop_daemon
+rm -f "$snapshots"/slow.tkv
 
 # ---- files that are not what they ought to be
 
@@ -146,38 +234,6 @@ says "the log has it" "$log" "hash of section"
 stop_daemon
 check "a stop with damaged files" test "$status" -eq 0
 rm -f "$snapshots"/*
-
-# ---- disks that are full or read-only
-
-if [ "$uid" -eq 0 ] && mkdir "$dir/small" &&
-	mount -t tmpfs -o size=256k tmpfs "$dir/small" 2>/dev/null; then
-	start_daemon --state-dir "$dir/small"
-	# shellcheck disable=SC2086
-	writer --cache full --steps 300 $large >/dev/null
-	writer --cache fits --steps 300 >/dev/null
-	"$treekvctl" snapshot full >"$dir/why" 2>&1
-	check "a full disk is an error" test $? -eq 1
-	says "that says so" "$dir/why" "No space left"
-	says "the log says so" "$log" "No space left"
-	"$treekvctl" status >"$dir/why"
-	says "status says so" "$dir/why" "No space left"
-	check "nothing is left of it" refuses test -e \
-		"$dir/small/snapshots/$uid/full.tmp"
-	# shellcheck disable=SC2086
-	check "the cache is untouched" verify full $large
-	check "smaller ones fit" "$treekvctl" snapshot fits
-	check "all: one failed" refuses "$treekvctl" snapshot --all
-	mount -o remount,ro "$dir/small"
-	"$treekvctl" snapshot fits >"$dir/why" 2>&1
-	check "a read-only disk is an error" test $? -eq 1
-	says "with a way out" "$dir/why" "--state-dir"
-	check "the cache is untouched then, too" verify fits
-	stop_daemon
-	check "the daemon stops all the same" test "$status" -eq 0
-	umount "$dir/small"
-else
-	skip "full and read-only disks: needs root and mount"
-fi
 
 # ---- an engine goes on as if nothing had happened
 

@@ -327,6 +327,10 @@ case_restart()
 	check "systemctl restart" systemctl restart treekvd
 	check "restart keeps the caches, and the writers go on" \
 		wait_for all_beyond "$before"
+	check "which takes no snapshots: the daemon knows that from a stop" \
+		log_says 'event="restarting"'
+	check "restart wrote nothing" test -z \
+		"$(find /var/lib/treekvd/snapshots -name '*.tkv')"
 	check "it is another daemon, with two workers by now" metric_is \
 		workers 2
 	check "the socket is still root's" test "$(stat -c '%U:%G %a' \
@@ -535,6 +539,10 @@ case_snapshots()
 	held=$(as alice treekvctl list | grep -c 'on disk')
 	check "its caches are on disk" [ "$held" -ge 1 ]
 	check "stop, start, restore: every row is there, and it goes on" \
+		as alice "$here/kvwriter" --cache saved --attach --steps 500
+	rm -r /var/lib/treekvd/snapshots/*
+	check "kill -9 after a restore" kill_daemon
+	check "what was restored is in the store like all others" \
 		as alice "$here/kvwriter" --cache saved --attach --steps 500
 }
 

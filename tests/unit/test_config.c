@@ -224,14 +224,16 @@ static void test_refused_flags_say_why(void **state)
 		"treekvd: there is no option '--wrokers'; there are "
 		"--socket, --state-dir, --pool, --huge-pages, "
 		"--workers, --log-level, --snapshot-every, "
-		"--snapshot-rate, --snapshot-on-stop, --restore, "
+		"--snapshot-rate, --snapshot-on-stop, "
+		"--snapshot-limit, --restore, "
 		"--metrics, --metrics-tenants, --config, --keeper; see treekvd --help\n");
 	assert_refused(
 		"here", NULL,
 		"treekvd: there is no option 'here'; there are "
 		"--socket, --state-dir, --pool, --huge-pages, "
 		"--workers, --log-level, --snapshot-every, "
-		"--snapshot-rate, --snapshot-on-stop, --restore, "
+		"--snapshot-rate, --snapshot-on-stop, "
+		"--snapshot-limit, --restore, "
 		"--metrics, --metrics-tenants, --config, --keeper; see treekvd --help\n");
 	assert_refused("--pool", NULL, "treekvd: --pool lacks its SIZE\n");
 	assert_refused("--workers", "0",
@@ -266,13 +268,15 @@ static void test_refused_files_name_the_line(void **state)
 			    "2: there is no option 'worker'; there are "
 			    "socket, state-dir, pool, huge-pages, workers, "
 			    "log-level, snapshot-every, snapshot-rate, "
-			    "snapshot-on-stop, restore, metrics, "
+			    "snapshot-on-stop, snapshot-limit, restore, "
+			    "metrics, "
 			    "metrics-tenants");
 	assert_file_refused("config = /etc/other\n",
 			    "1: there is no option 'config'; there are "
 			    "socket, state-dir, pool, huge-pages, workers, "
 			    "log-level, snapshot-every, snapshot-rate, "
-			    "snapshot-on-stop, restore, metrics, "
+			    "snapshot-on-stop, snapshot-limit, restore, "
+			    "metrics, "
 			    "metrics-tenants");
 	assert_file_refused("workers 2\n",
 			    "1: 'workers 2' is not of the form name = value");
