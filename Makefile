@@ -19,6 +19,7 @@ completionsdir ?= $(prefix)/share/bash-completion/completions
 INSTALL ?= install
 PROTOC_C ?= protoc-c
 T ?= 60
+EVAL ?= full
 
 MAKEFLAGS += --no-print-directory --no-builtin-rules
 .DELETE_ON_ERROR:
@@ -83,11 +84,13 @@ daemon_objs := $(patsubst %.c,$(O)/%.o,$(filter-out daemon/main.c,\
 lib_objs := $(patsubst %,$(O)/client/%.o,cache conn error lease open prefill \
 	writer) $(choice_objs) $(proto_objs)
 local_objs := $(O)/client/local.o $(pure_objs)
-ctl_objs := $(patsubst %,$(O)/client/%.o,ctl doctor events hugepages json \
-	persist replay show show_json) $(lib_objs) $(pure_objs)
+ctl_objs := $(patsubst %,$(O)/client/%.o,budget ctl doctor events hugepages \
+	json persist replay replay_print replay_step replay_trace show \
+	show_json) $(lib_objs) $(pure_objs)
 kernel_objs := $(patsubst %,$(O)/client/run/kernel-%.o,generic v3 v4)
 run_objs := $(patsubst client/run/%.c,$(O)/client/run/%.o,\
 	$(wildcard client/run/*.c)) $(O)/client/run/embedded.o \
+	$(O)/client/budget.o \
 	$(lib_objs) $(local_objs)
 
 programs := $(patsubst %,$(O)/bin/%,treekvd treekvctl treekv-run)
@@ -195,8 +198,8 @@ $(O)/man/%: client/%
 # ---- tests -----------------------------------------------------------------
 
 $(O)/tests/%: $(O)/tests/unit/%.o $(unit_helpers) $(daemon_objs) \
-		$(patsubst %,$(O)/client/%.o,cache conn error lease open \
-			prefill writer local) $(kernel_objs)
+		$(patsubst %,$(O)/client/%.o,budget cache conn error lease \
+			open prefill writer local) $(kernel_objs)
 	@mkdir -p $(@D)
 	$(say) LD $@
 	$(Q)$(CC) $(cflags) $(ldflags) -o $@ $(sort $^) -lcmocka -luring \
@@ -260,6 +263,12 @@ bench: deps-bench ## measure; JSON and a table in $(O)/bench
 	$(Q)$(MAKE) all $(bench_programs) $(O)/tests/helpers/kvwriter
 	$(Q)python3 -B tests/bench/bench.py $(O)
 
+eval: deps-eval ## how good the policies are; TEXT="FILE...", EVAL=quick
+	$(Q)$(MAKE) all
+	$(Q)python3 -B tests/eval/eval.py $(O) --scale $(EVAL) \
+		$(if $(TEXT),--text $(TEXT)) $(if $(TITLE),--title "$(TITLE)") \
+		$(if $(PART),--part $(PART))
+
 fuzz: deps-fuzz ## T=60 seconds of every fuzz target
 	$(Q)sh tests/fuzz/run.sh $(O) $(T)
 
@@ -275,7 +284,7 @@ deps-check:
 	$(Q)sh tests/deps.sh build demo check
 	$(Q)sh tests/prometheus.sh $(O)
 
-deps-bench deps-fuzz deps-lint:
+deps-bench deps-eval deps-fuzz deps-lint:
 	$(Q)sh tests/deps.sh build demo $(@:deps-%=%)
 
 deps-deb:
@@ -342,8 +351,8 @@ help: ## this list
 
 FORCE:
 
-.PHONY: FORCE all tests demo check check-asan check-tsan bench fuzz format deps \
-	deps-check deps-bench deps-fuzz deps-lint deps-deb deps-systemd \
+.PHONY: FORCE all tests demo check check-asan check-tsan bench eval fuzz format \
+	deps deps-check deps-bench deps-eval deps-fuzz deps-lint deps-deb deps-systemd \
 	check-systemd torture deb install uninstall clean help
 
 -include $(shell find $(O) -name systemd-root -prune -o -name deb -prune -o \

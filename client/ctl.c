@@ -44,7 +44,7 @@ struct command {
 	const char *help;
 	int (*connected)(struct treekv *kv, const struct options *options);
 	int (*alone)(const struct options *options);
-	int (*raw)(int argc, char **argv);
+	int (*raw)(int argc, char **argv, bool json);
 };
 
 static int ask(struct treekv *kv, Treekv__Request *request,
@@ -345,7 +345,7 @@ static int run(const struct command *command, struct options *options, int argc,
 			 command->connected == run_restore;
 
 	if (command->raw)
-		return command->raw(argc, argv);
+		return command->raw(argc, argv, options->json);
 	if (parse(options, argc, argv, ""))
 		return EXIT_USAGE;
 	if (options->help) {

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: BSD-2-Clause
+#include <math.h>
 #include <string.h>
 
 #include "client/json.h"
@@ -47,6 +48,16 @@ void json_real(struct json *json, const char *key, double value)
 {
 	begin(json, key);
 	fprintf(json->to, "%.3f", value);
+}
+
+void json_exact(struct json *json, const char *key, double value)
+{
+	if (!isfinite(value)) {
+		json_null(json, key);
+		return;
+	}
+	begin(json, key);
+	fprintf(json->to, "%.17g", value);
 }
 
 /*

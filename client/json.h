@@ -22,6 +22,8 @@ void json_bool(struct json *json, const char *key, bool value);
 void json_number(struct json *json, const char *key, uint64_t value);
 /* With three decimals. */
 void json_real(struct json *json, const char *key, double value);
+/* To the bit; what is no finite number is null. */
+void json_exact(struct json *json, const char *key, double value);
 void json_string(struct json *json, const char *key, const char *value);
 
 #endif /* TREEKV_JSON_H */

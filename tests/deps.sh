@@ -20,6 +20,7 @@ packages()
 			python3-prometheus-client e2fsprogs mount
 		;;
 	bench) echo fio python3 redis-server ;;
+	eval) echo bible-kjv bible-kjv-text python3 ;;
 	deb) echo debhelper dpkg-dev fakeroot lintian ;;
 	systemd) echo debootstrap systemd-container ;;
 	fuzz) echo clang libclang-rt-14-dev ;;

@@ -15,11 +15,14 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "client/budget.h"
+#include "client/cache.h"
 #include "client/local.h"
 #include "client/run/fault.h"
 #include "client/run/record.h"
 #include "client/run/report.h"
 #include "client/run/resume.h"
+#include "client/run/views.h"
 
 #define IDS_MAX	 65536
 #define HURRY_MS 500
@@ -31,9 +34,12 @@ struct program {
 	struct model *model;
 	struct tokenizer *tokenizer;
 	struct input input;
+	uint32_t *budgets; /* one a layer, or NULL */
 	struct treekv *kv;
 	struct treekv_cache *cache;
 	struct record *record;
+	struct views *views;
+	struct output *nll;
 	struct engine *engine;
 	struct run run;
 	uint64_t load_ns;
@@ -91,6 +97,46 @@ static int complete(struct options *o, size_t count)
 	return 0;
 }
 
+/* The treekv policies walk over what is selected: there must be something. */
+static uint32_t selected_min(enum treekv_policy policy)
+{
+	return policy != TREEKV_POLICY_STREAMING &&
+	       policy != TREEKV_POLICY_H2O && policy != TREEKV_POLICY_TOVA &&
+	       policy != TREEKV_POLICY_FULL;
+}
+
+/* @recent_given: it is settled, by an option or by a cache that exists. */
+static int load_budgets(struct program *p, bool recent_given)
+{
+	struct options *o = &p->options;
+	struct budget_shape shape = {
+		.mean = (uint32_t)o->budget,
+		.sinks = (uint32_t)o->sinks,
+		.recent = (uint32_t)o->recent,
+		.recent_given = recent_given,
+		.selected_min = selected_min(o->policy),
+	};
+	char why[256];
+	int r;
+
+	if (!o->budget_profile)
+		return 0;
+	if (!p->budgets)
+		p->budgets = calloc(p->model->layers, sizeof(*p->budgets));
+	if (!p->budgets) {
+		fputs("treekv-run: out of memory\n", stderr);
+		return -ENOMEM;
+	}
+	r = budget_load(p->budgets, p->model->layers, o->budget_profile, &shape,
+			why, sizeof(why));
+	if (r < 0) {
+		fprintf(stderr, "treekv-run: --budget-profile: %s\n", why);
+		return r;
+	}
+	o->recent = shape.recent;
+	return 0;
+}
+
 static int load(struct program *p)
 {
 	struct options *o = &p->options;
@@ -98,6 +144,8 @@ static int load(struct program *p)
 	int r;
 
 	r = model_open(&p->model, o->model);
+	if (!r)
+		r = load_budgets(p, o->recent_given);
 	if (r < 0)
 		return r;
 	if (!o->ids || o->generate) {
@@ -116,13 +164,48 @@ static int load(struct program *p)
 	return 0;
 }
 
-/* Before there is a cache: a path that will not do costs nothing. */
-static int start_record(struct program *p)
+static int write_ids(const struct program *p)
 {
-	if (!p->options.record)
-		return 0;
-	return record_open(&p->record, p->options.record, p->model->layers,
-			   p->model->kv_heads, (uint32_t)p->input.count);
+	struct output *output;
+	int r;
+
+	r = output_open(&output, "--write-ids", p->options.write_ids);
+	if (r < 0)
+		return r;
+	output_put(output, p->input.ids,
+		   p->input.count * sizeof(*p->input.ids));
+	return output_close(output, true);
+}
+
+/* Before there is a cache: a path that will not do costs nothing. */
+static int start_outputs(struct program *p)
+{
+	const struct options *o = &p->options;
+	int r = 0;
+
+	if (o->record)
+		r = record_open(&p->record, o->record, p->model->layers,
+				p->model->kv_heads, (uint32_t)p->input.count);
+	if (!r && o->nll)
+		r = output_open(&p->nll, "--nll", o->nll);
+	return r;
+}
+
+static uint32_t greatest_budget(const struct program *p)
+{
+	uint32_t greatest = 0;
+
+	if (!p->budgets)
+		return (uint32_t)p->options.budget;
+	for (uint32_t l = 0; l < p->model->layers; l++)
+		if (p->budgets[l] > greatest)
+			greatest = p->budgets[l];
+	return greatest;
+}
+
+static uint32_t row_bytes(const struct program *p)
+{
+	return p->model->head_dim * (p->options.dtype == TREEKV_F32 ? 4 : 2);
 }
 
 static void fill_spec(const struct program *p, struct treekv_spec *spec)
@@ -130,10 +213,11 @@ static void fill_spec(const struct program *p, struct treekv_spec *spec)
 	const struct options *o = &p->options;
 	const struct model *m = p->model;
 	uint64_t ids = p->input.count + o->generate;
-	uint32_t row = m->head_dim * (o->dtype == TREEKV_F32 ? 4 : 2);
+	uint64_t slots = greatest_budget(p) + o->slack;
+	uint32_t row = row_bytes(p);
 
-	if (ids < o->budget + o->slack)
-		ids = o->budget + o->slack;
+	if (ids < slots)
+		ids = slots;
 	*spec = (struct treekv_spec){
 		.layers = m->layers,
 		.kv_heads = m->kv_heads,
@@ -143,6 +227,7 @@ static void fill_spec(const struct program *p, struct treekv_spec *spec)
 		.policy = o->policy,
 		.positions = TREEKV_POSITIONS_RANK,
 		.budget = (uint32_t)o->budget,
+		.budgets = p->budgets,
 		.sinks = (uint32_t)o->sinks,
 		.recent = (uint32_t)o->recent,
 		.slack = (uint32_t)o->slack,
@@ -153,9 +238,7 @@ static void fill_spec(const struct program *p, struct treekv_spec *spec)
 
 static const char *attach_advice(const struct options *o, int error)
 {
-	uint64_t selected = o->policy != TREEKV_POLICY_STREAMING &&
-			    o->policy != TREEKV_POLICY_H2O &&
-			    o->policy != TREEKV_POLICY_TOVA;
+	uint64_t selected = selected_min(o->policy);
 
 	if (error == -ENOENT || error == -ECONNREFUSED)
 		return " (--local runs without a daemon)";
@@ -177,8 +260,13 @@ static int attach_existing(struct program *p)
 	if (r < 0)
 		return r;
 	resume_options(&p->options, p->cache);
+	r = load_budgets(p, true);
+	if (r < 0)
+		return error_set(r, "--budget-profile %s does not fit cache %s",
+				 p->options.budget_profile, p->options.cache);
 	fill_spec(p, &spec);
-	return resume_check(p->cache, &spec, p->options.budget_given);
+	return resume_check(p->cache, &spec,
+			    p->options.budget_given || p->budgets);
 }
 
 static int attach_daemon(struct program *p)
@@ -232,6 +320,38 @@ static int most_slots(struct program *p, uint32_t *ret)
 	return r;
 }
 
+static void watch(void *arg, uint32_t layer, uint32_t head,
+		  const struct treekv_view *view, const float *weights,
+		  uint32_t group, size_t stride)
+{
+	const struct program *p = arg;
+
+	(void)layer;
+	(void)head;
+	if (p->record)
+		record_watch(p->record, view, weights, group, stride);
+	if (p->views)
+		views_watch(p->views, view, weights, stride);
+}
+
+static int start_views(struct program *p, uint32_t slots)
+{
+	const struct model *m = p->model;
+	const struct views_shape shape = {
+		.layers = m->layers,
+		.kv_heads = m->kv_heads,
+		.group = m->heads / m->kv_heads,
+		.steps = (uint32_t)p->input.count,
+		.every = (uint32_t)p->options.views_every,
+		.dtype = p->options.dtype,
+		.v_row = row_bytes(p),
+	};
+
+	if (!p->options.views)
+		return 0;
+	return views_open(&p->views, p->options.views, &shape, slots);
+}
+
 static int start_engine(struct program *p)
 {
 	struct engine_options options = {
@@ -241,11 +361,13 @@ static int start_engine(struct program *p)
 	int r;
 
 	r = most_slots(p, &options.slots);
+	if (!r)
+		r = start_views(p, options.slots);
 	if (r < 0)
 		return r;
-	if (p->record) {
-		options.watch = record_watch;
-		options.watch_arg = p->record;
+	if (p->record || p->views) {
+		options.watch = watch;
+		options.watch_arg = p;
 	}
 	return engine_new(&p->engine, p->model, &options);
 }
@@ -262,6 +384,7 @@ static int prepare(struct program *p)
 		.tokenizer = p->tokenizer,
 		.cache = p->cache,
 		.input = &p->input,
+		.nll = p->nll,
 		.stop = &stop,
 	};
 	if (o->json && o->generate) {
@@ -275,13 +398,28 @@ static int prepare(struct program *p)
 	return plan_make(&run->plan, p->cache, o, &p->input, p->model->vocab);
 }
 
+/* Each is tried; the first error counts. */
+static int close_outputs(struct program *p, bool complete)
+{
+	int record = record_close(p->record);
+	int views = views_close(p->views);
+	int nll = output_close(p->nll, complete);
+
+	p->record = NULL;
+	p->views = NULL;
+	p->nll = NULL;
+	return record ? record : views ? views : nll;
+}
+
 static int execute(struct program *p)
 {
 	int r;
 
 	r = load(p);
+	if (!r && p->options.write_ids)
+		return write_ids(p);
 	if (!r)
-		r = start_record(p);
+		r = start_outputs(p);
 	if (!r)
 		r = attach(p);
 	if (!r)
@@ -297,14 +435,12 @@ static int execute(struct program *p)
 		p->run.closed = true;
 	if (r < 0)
 		return r;
-	r = record_close(p->record);
-	p->record = NULL;
-	return r;
+	return close_outputs(p, !stop);
 }
 
 static void release(struct program *p, bool hurry)
 {
-	record_close(p->record);
+	close_outputs(p, false);
 	free(p->run.text);
 	engine_free(p->engine);
 	/* A daemon that hangs would let us wait for ten seconds more. */
@@ -314,6 +450,7 @@ static void release(struct program *p, bool hurry)
 		treekv_detach(p->cache);
 	treekv_close(p->kv);
 	input_free(&p->input);
+	free(p->budgets);
 	tokenizer_free(p->tokenizer);
 	model_free(p->model);
 }

@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "client/budget.h"
 #include "client/run/options.h"
 
 #define ROWS_MAX (1U << 24) /* of one layer and head, as the daemon has it */
@@ -62,8 +63,17 @@ static const struct option table[] = {
 	  "of sampling (1)" },
 	{ "perplexity", 0, KIND_FLAG, NULL, AT(perplexity), 0, 0, 0,
 	  "score each token of the input by those before it" },
+	{ "nll", 0, KIND_TEXT, "FILE", AT(nll), 0, 0, 0,
+	  "write what each token was scored, in nats, one a line" },
 	{ "record", 0, KIND_TEXT, "TRACE", AT(record), 0, 0, 0,
 	  "write all attention weights, for treekvctl replay" },
+	{ "views", 0, KIND_TEXT, "FILE", AT(views), 0, 0, 0,
+	  "write what each step saw: tokens held and attention paid" },
+	{ "views-every", 0, KIND_COUNT, "N", AT(views_every),
+	  AT(views_every_given), 1, UINT32_MAX,
+	  "of --views: every Nth step and the last (1)" },
+	{ "write-ids", 0, KIND_TEXT, "FILE", AT(write_ids), 0, 0, 0,
+	  "write the input's token ids, as --ids reads them; no more" },
 	{ "prefill", 0, KIND_FLAG, NULL, AT(prefill), 0, 0, 0,
 	  "take the input through the model as a whole, layer by layer, and "
 	  "keep of it what fits the budget" },
@@ -90,6 +100,9 @@ static const struct option table[] = {
 	  "streaming, h2o, tova, full (treekv)" },
 	{ "budget", 0, KIND_COUNT, "N", AT(budget), AT(budget_given), 1,
 	  ROWS_MAX, "tokens held (256; full: as many as are fed)" },
+	{ "budget-profile", 0, KIND_TEXT, "NAME", AT(budget_profile), 0, 0, 0,
+	  "budgets that differ by layer: pyramid (their mean is --budget), or "
+	  "a file with one a line" },
 	{ "sinks", 0, KIND_COUNT, "N", AT(sinks), AT(sinks_given), 0, ROWS_MAX,
 	  "first tokens that are kept (4)" },
 	{ "recent", 0, KIND_COUNT, "N", AT(recent), AT(recent_given), 0,
@@ -326,10 +339,89 @@ struct contradiction {
 	const char *text;
 };
 
-static int check(const struct options *o)
+static int contradicts(const struct contradiction *all, size_t n)
+{
+	for (size_t i = 0; i < n; i++)
+		if (all[i].met)
+			return refuse("%s", all[i].text);
+	return 0;
+}
+
+static int check_budgets(const struct options *o)
+{
+	const char *profile = o->budget_profile;
+	const struct contradiction all[] = {
+		{ profile && (o->record || o->policy == TREEKV_POLICY_FULL),
+		  "--budget-profile is of policies that evict: full keeps "
+		  "everything in every layer" },
+		{ profile && !budget_is_named(profile) && o->budget_given,
+		  "--budget-profile FILE says all budgets: leave out "
+		  "--budget" },
+	};
+
+	return contradicts(all, sizeof(all) / sizeof(*all));
+}
+
+/* What is written beside the text. */
+static int check_files(const struct options *o)
 {
 	bool input = options_input(o);
 	bool full = o->policy == TREEKV_POLICY_FULL;
+	const struct contradiction all[] = {
+		{ o->nll && !o->perplexity, "--nll needs --perplexity" },
+		{ o->record && o->policy_given && !full,
+		  "--record is of full attention: leave out --policy" },
+		{ o->record && !input,
+		  "--record needs --prompt, --text or --ids" },
+		{ o->record && o->generate,
+		  "--record is of a text that is read: leave out --generate" },
+		{ o->record && o->cache,
+		  "--record begins with an empty cache: leave out --cache" },
+		{ o->views && !input,
+		  "--views needs --prompt, --text or --ids" },
+		{ o->views && o->generate,
+		  "--views is of a text that is read: leave out --generate" },
+		{ o->views && o->cache,
+		  "--views begins with an empty cache: leave out --cache" },
+		{ o->views && o->prefill,
+		  "--views is of single steps: leave out --prefill" },
+		{ o->views_every_given && !o->views,
+		  "--views-every needs --views" },
+		{ o->write_ids && !input,
+		  "--write-ids needs --prompt, --text or --ids" },
+		{ o->write_ids && (o->generate || o->perplexity || o->record ||
+				   o->views),
+		  "--write-ids runs no model: leave out --generate, "
+		  "--perplexity, --record and --views" },
+	};
+
+	return contradicts(all, sizeof(all) / sizeof(*all));
+}
+
+static int check_prefill(const struct options *o)
+{
+	const struct contradiction all[] = {
+		{ o->prefill && !options_input(o),
+		  "--prefill needs --prompt, --text or --ids" },
+		{ o->prefill && o->append,
+		  "--prefill is of an empty cache: leave out --append" },
+		{ o->prefill && o->record,
+		  "--record is of single steps: leave out --prefill" },
+		{ o->prefill && o->perplexity && !o->prefill_tokens,
+		  "--perplexity scores what is fed one by one: give "
+		  "--prefill-tokens, less than the input has" },
+		{ !o->prefill && o->how_given,
+		  "--prefill-tokens, --prefill-method, --prefill-budget, "
+		  "--block, --window, --pooling and --kernel need --prefill" },
+		{ o->kernel && o->kernel % 2 == 0, "--kernel must be odd" },
+	};
+
+	return contradicts(all, sizeof(all) / sizeof(*all));
+}
+
+static int check_input(const struct options *o)
+{
+	bool input = options_input(o);
 	const struct contradiction all[] = {
 		{ (o->prompt != NULL) + (o->text != NULL) + (o->ids != NULL) >
 			  1,
@@ -350,36 +442,12 @@ static int check(const struct options *o)
 		  "--local needs no daemon: leave out --socket" },
 		{ o->lockstep && o->slack_given && o->slack != 1,
 		  "--lockstep means --slack 1: leave out one of them" },
-		{ o->record && o->policy_given && !full,
-		  "--record is of full attention: leave out --policy" },
-		{ o->record && !input,
-		  "--record needs --prompt, --text or --ids" },
-		{ o->record && o->generate,
-		  "--record is of a text that is read: leave out --generate" },
-		{ o->record && o->cache,
-		  "--record begins with an empty cache: leave out --cache" },
-		{ o->prefill && !input,
-		  "--prefill needs --prompt, --text or --ids" },
-		{ o->prefill && o->append,
-		  "--prefill is of an empty cache: leave out --append" },
-		{ o->prefill && o->record,
-		  "--record is of single steps: leave out --prefill" },
-		{ o->prefill && o->perplexity && !o->prefill_tokens,
-		  "--perplexity scores what is fed one by one: give "
-		  "--prefill-tokens, less than the input has" },
-		{ !o->prefill && o->how_given,
-		  "--prefill-tokens, --prefill-method, --prefill-budget, "
-		  "--block, --window, --pooling and --kernel need --prefill" },
-		{ o->kernel && o->kernel % 2 == 0, "--kernel must be odd" },
 		{ !input && !o->generate,
 		  "nothing to do: give --prompt, --text or --ids, --generate, "
 		  "or both" },
 	};
 
-	for (size_t i = 0; i < sizeof(all) / sizeof(*all); i++)
-		if (all[i].met)
-			return refuse("%s", all[i].text);
-	return 0;
+	return contradicts(all, sizeof(all) / sizeof(*all));
 }
 
 static void complete(struct options *o)
@@ -392,7 +460,7 @@ static void complete(struct options *o)
 		o->slack = 1;
 	if (!o->recent_given)
 		o->recent =
-			o->budget / 2 > o->sinks ? o->budget / 2 - o->sinks : 0;
+			budget_recent((uint32_t)o->budget, (uint32_t)o->sinks);
 	o->how.budget = (uint32_t)o->prefill_budget;
 	o->how.block = (uint32_t)o->block;
 	o->how.window = (uint32_t)o->window;
@@ -406,6 +474,7 @@ int options_parse(struct options *ret, int argc, char **argv)
 		.temperature = 0.8,
 		.seed = 1,
 		.policy = TREEKV_POLICY_TREEKV,
+		.views_every = 1,
 		.budget = 256,
 		.sinks = 4,
 		.slack = 64,
@@ -417,7 +486,13 @@ int options_parse(struct options *ret, int argc, char **argv)
 	r = parse(&options, argc, argv);
 	if (r)
 		return r;
-	r = check(&options);
+	r = check_input(&options);
+	if (!r)
+		r = check_prefill(&options);
+	if (!r)
+		r = check_budgets(&options);
+	if (!r)
+		r = check_files(&options);
 	if (r < 0)
 		return r;
 	complete(&options);

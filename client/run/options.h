@@ -24,7 +24,12 @@ struct options {
 	uint64_t seed;
 	bool seed_given;
 	bool perplexity;
+	const char *nll;
 	const char *record;
+	const char *views;
+	uint64_t views_every;
+	bool views_every_given;
+	const char *write_ids;
 	bool prefill;
 	uint64_t prefill_tokens; /* of the input; 0: all */
 	struct treekv_prefill how;
@@ -37,6 +42,7 @@ struct options {
 	bool policy_given;
 	uint64_t budget;
 	bool budget_given;
+	const char *budget_profile; /* NULL: the same budget for all layers */
 	uint64_t sinks;
 	bool sinks_given;
 	uint64_t recent;

@@ -19,10 +19,9 @@ struct record;
 int record_open(struct record **ret, const char *path, uint32_t layers,
 		uint32_t kv_heads, uint32_t steps);
 
-/* An engine_watch; @arg is the record. A failed write shows in record_close. */
-void record_watch(void *arg, uint32_t layer, uint32_t head,
-		  const struct treekv_view *view, const float *weights,
-		  uint32_t group, size_t stride);
+/* What an engine_watch is told; layers and heads in their order. */
+void record_watch(struct record *record, const struct treekv_view *view,
+		  const float *weights, uint32_t group, size_t stride);
 
 /* Gives the trace its name; an incomplete one is removed. Frees the record. */
 int record_close(struct record *record);

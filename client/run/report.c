@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "client/cache.h"
 #include "client/run/report.h"
 
 /* Bytes of the UTF-8 character at @text, 0: it is none. */
@@ -69,6 +70,22 @@ static void print_real(const char *key, bool applies, double value)
 		printf(", \"%s\": null", key);
 }
 
+/* A number, or one a layer where they differ. */
+static void print_budget(const struct run *run)
+{
+	uint32_t least, greatest = run_budgets(run, &least);
+	const struct treekv_cache *cache = run->cache;
+
+	if (least == greatest) {
+		print_count("budget", true, greatest);
+		return;
+	}
+	fputs(", \"budget\": [", stdout);
+	for (uint32_t l = 0; l < cache->spec.layers; l++)
+		printf("%s%" PRIu32, l ? ", " : "", cache->layer[l].at.budget);
+	putchar(']');
+}
+
 static double speed(const struct run *run)
 {
 	return run->ns ? (double)run->fed * 1e9 / (double)run->ns : 0;
@@ -117,7 +134,7 @@ static void print_json(const struct run *run, uint64_t load_ns,
 		print_count("nll", false, 0);
 	print_real("ppl", scored, exp(nll));
 	printf(", \"policy\": \"%s\"", treekv_policy_name(o->policy));
-	print_count("budget", true, o->budget);
+	print_budget(run);
 	print_real("tokens_per_s", run->fed, speed(run));
 	print_count("prefill_tokens", run->prompt, run->prompt);
 	print_real("prefill_tokens_per_s", run->prompt, prompt_speed(run));
@@ -165,6 +182,7 @@ static void print_summary(const struct run *run,
 {
 	const struct options *o = run->options;
 	const struct note *n = &run->plan.note;
+	uint32_t least, greatest = run_budgets(run, &least);
 
 	if (o->perplexity && n->scored) {
 		double nll = n->nll / (double)n->scored;
@@ -172,11 +190,15 @@ static void print_summary(const struct run *run,
 		printf("perplexity %.4f (%.6f nats) over %" PRIu64 " tokens\n",
 		       exp(nll), nll, n->scored);
 	}
+	fprintf(stderr, "%s, budget %" PRIu32, treekv_policy_name(o->policy),
+		least);
+	if (least < greatest)
+		fprintf(stderr, " to %" PRIu32, greatest);
 	fprintf(stderr,
-		"%s, budget %" PRIu64 ": %" PRIu64 " tokens at %.0f a second, "
-		"%" PRIu64 " held in %.1f MiB, %" PRIu64 " compactions",
-		treekv_policy_name(o->policy), o->budget, run->fed, speed(run),
-		c->held, (double)c->bytes / (1 << 20), c->compactions);
+		": %" PRIu64 " tokens at %.0f a second, %" PRIu64
+		" held in %.1f MiB, %" PRIu64 " compactions",
+		run->fed, speed(run), c->held, (double)c->bytes / (1 << 20),
+		c->compactions);
 	if (run->prompt)
 		fprintf(stderr, ", %" PRIu64 " as a whole at %.0f a second",
 			run->prompt, prompt_speed(run));

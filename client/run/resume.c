@@ -25,7 +25,7 @@ void resume_options(struct options *options, const struct treekv_cache *cache)
 		options->sinks = has->sinks;
 	if (!options->recent_given)
 		options->recent = has->recent;
-	if (!options->budget_given)
+	if (!options->budget_given && !options->budget_profile)
 		options->budget = cache->layer[0].at.budget;
 }
 
@@ -70,6 +70,26 @@ static void differ_model(struct differences *d, const uint8_t *has,
 	differ(d, "model", one, two);
 }
 
+/* The first layer's that differs. */
+static void differ_budgets(struct differences *d,
+			   const struct treekv_cache *cache,
+			   const struct treekv_spec *spec)
+{
+	for (uint32_t l = 0; l < spec->layers; l++) {
+		uint32_t asked = spec->budgets ? spec->budgets[l] :
+						 spec->budget;
+		char field[32] = "budget";
+
+		if (spec->budgets)
+			snprintf(field, sizeof(field),
+				 "budget of layer %" PRIu32, l);
+		if (cache->layer[l].at.budget == asked)
+			continue;
+		differ_count(d, field, cache->layer[l].at.budget, asked);
+		return;
+	}
+}
+
 int resume_check(const struct treekv_cache *cache,
 		 const struct treekv_spec *spec, bool budget_given)
 {
@@ -89,12 +109,8 @@ int resume_check(const struct treekv_cache *cache,
 	differ_count(&d, "positions", has->positions, spec->positions);
 	differ_count(&d, "sinks", has->sinks, spec->sinks);
 	differ_count(&d, "recent", has->recent, spec->recent);
-	for (uint32_t l = 0; budget_given && l < has->layers; l++)
-		if (cache->layer[l].at.budget != spec->budget) {
-			differ_count(&d, "budget", cache->layer[l].at.budget,
-				     spec->budget);
-			break;
-		}
+	if (budget_given && has->layers == spec->layers)
+		differ_budgets(&d, cache, spec);
 	if (!d.size)
 		return 0;
 	return error_set(-EMEDIUMTYPE, "cache %s: %s", treekv_name(cache),

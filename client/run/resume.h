@@ -13,7 +13,7 @@ void resume_options(struct options *options, const struct treekv_cache *cache);
  * resume_check - is this the cache that is meant?
  * @cache: attached with no spec
  * @spec: of the model, and of the options after resume_options()
- * @budget_given: every layer must have spec->budget
+ * @budget_given: every layer must have the spec's budget
  *
  * Return: 0; -EMEDIUMTYPE with both sides named in treekv_error().
  */

@@ -107,6 +107,17 @@ struct token {
 	bool sample;
 };
 
+static void score(struct run *run, double nll)
+{
+	char line[32];
+
+	run->plan.note.nll += nll;
+	run->plan.note.scored++;
+	if (run->nll)
+		output_put(run->nll, line,
+			   (size_t)snprintf(line, sizeof(line), "%.9g\n", nll));
+}
+
 static int judge(struct run *run, const struct token *token, float *logits)
 {
 	struct note *n = &run->plan.note;
@@ -116,11 +127,9 @@ static int judge(struct run *run, const struct token *token, float *logits)
 		run->logits = XXH3_64bits_withSeed(
 			logits, vocab * sizeof(*logits), run->logits);
 	n->flags = 0;
-	if (token->score) {
-		n->nll += sampler_nll(run->engine, logits, vocab,
-				      token->successor);
-		n->scored++;
-	}
+	if (token->score)
+		score(run, sampler_nll(run->engine, logits, vocab,
+				       token->successor));
 	if (!token->sample)
 		return 0;
 	n->next = sampler_next(run->engine, logits, vocab,
@@ -191,16 +200,32 @@ static int step(struct run *run, const struct token *token)
 	return r < 0 ? fault(run, r, "cannot wait for the compaction") : 0;
 }
 
+uint32_t run_budgets(const struct run *run, uint32_t *least)
+{
+	const struct treekv_cache *cache = run->cache;
+	uint32_t greatest = 0;
+
+	*least = UINT32_MAX;
+	for (uint32_t l = 0; l < cache->spec.layers; l++) {
+		uint32_t budget = cache->layer[l].at.budget;
+
+		*least = budget < *least ? budget : *least;
+		greatest = budget > greatest ? budget : greatest;
+	}
+	return greatest;
+}
+
 static void draw(struct run *run, const char *what, uint64_t done,
 		 uint64_t total)
 {
 	struct treekv_counters counters;
+	uint32_t least;
 
 	if (!run->progress.on)
 		return;
 	treekv_counters(run->cache, &counters);
 	progress_step(&run->progress, what, done, total, counters.held,
-		      run->options->budget);
+		      run_budgets(run, &least));
 }
 
 static bool stopped(const struct run *run)

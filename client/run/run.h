@@ -11,6 +11,7 @@
 #include "client/run/engine.h"
 #include "client/run/input.h"
 #include "client/run/note.h"
+#include "client/run/output.h"
 #include "client/run/progress.h"
 
 /**
@@ -21,6 +22,7 @@
  * @tokenizer: NULL when no text is generated
  * @cache: attached, with no step running
  * @input: the ids to read
+ * @nll: where each token's score goes, or NULL
  * @plan: where the cache stands; its note is what the run goes on with
  * @stop: set by a signal: end after this step
  *
@@ -42,6 +44,7 @@ struct run {
 	const struct tokenizer *tokenizer;
 	struct treekv_cache *cache;
 	const struct input *input;
+	struct output *nll;
 	struct plan plan;
 	const volatile sig_atomic_t *stop;
 	struct progress progress;
@@ -56,6 +59,14 @@ struct run {
 	bool closed;
 	uint64_t logits;
 };
+
+/**
+ * run_budgets - the budgets of the run's cache
+ * @least: set to the least of its layers'
+ *
+ * Return: the greatest of its layers'.
+ */
+uint32_t run_budgets(const struct run *run, uint32_t *least);
 
 /* Return: 0 also when stopped, or a negative errno with the fault on stderr. */
 int run_tokens(struct run *run);

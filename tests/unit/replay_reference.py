@@ -5,12 +5,17 @@
 Written from method.md and the trace's format alone: one list of tokens per
 layer and kv head, and del for an eviction. S is rounded to f32 after each
 addition (the sum of two f32 is exact enough in double for that to be the f32
-sum), S / C is a double.
+sum), S / C is a double. With --stats the statistics, as JSON: for each head the
+mean share of a step's attention that goes to what is held as it attends, and by
+decade of distance how many of the rows that are no sinks are held, both over
+the steps that have lost something already.
 
-Usage: replay_reference.py POLICY BUDGET SINKS RECENT TRACE
+Usage: replay_reference.py POLICY BUDGET[,BUDGET...] SINKS RECENT TRACE [--stats]
+Several budgets are one a layer.
 """
 import array
 import ctypes
+import json
 import math
 import struct
 import sys
@@ -46,9 +51,37 @@ class Head:
         self.selected = budget - sinks - recent
         self.idx = 1
         self.tokens = []
+        self.steps = 0
+        self.shares = []
+        self.seen = {}
+        self.held = {}
+
+    def count(self, position, weights):
+        """What this step sees of all there was."""
+        def mass(some):
+            return math.fsum(w for w in some if math.isfinite(w) and w > 0)
+
+        held = {token.position for token in self.tokens}
+        if len(held) == position + 1:
+            return
+        self.steps += 1
+        if mass(weights):
+            self.shares.append(mass(weights[p] for p in held) / mass(weights))
+        for p in range(self.sinks, position + 1):
+            digits = len(str(position - p))
+            self.seen[digits] = self.seen.get(digits, 0) + 1
+            self.held[digits] = self.held.get(digits, 0) + (p in held)
+
+    def stats(self):
+        shares = self.shares
+        return {"steps": self.steps,
+                "mass": math.fsum(shares) / len(shares) if shares else None,
+                "held": [self.held[d] for d in sorted(self.held)],
+                "seen": [self.seen[d] for d in sorted(self.seen)]}
 
     def step(self, position, weights):
         self.tokens.append(Token(position))
+        self.count(position, weights)
         for token in self.tokens:
             weight = weights[token.position]
             token.count += 1
@@ -80,18 +113,25 @@ class Head:
         return left + 1 if average(older) > average(newer) else left
 
 
-def main(policy, budget, sinks, recent, path):
-    shape = int(budget), int(sinks), int(recent)
+def main(policy, budget, sinks, recent, path, *stats):
+    budgets = [int(b) for b in budget.split(",")]
     with open(path, "rb") as trace:
         assert trace.read(8) == b"TKVTRC1\0"
         layers, kv_heads, steps = struct.unpack("<III", trace.read(12))
-        heads = [Head(policy, *shape) for _ in range(layers * kv_heads)]
+        if len(budgets) == 1:
+            budgets *= layers
+        assert len(budgets) == layers
+        heads = [Head(policy, b, int(sinks), int(recent))
+                 for b in budgets for _ in range(kv_heads)]
         for t in range(steps):
             for head in heads:
                 weights = array.array("f")
                 weights.fromfile(trace, t + 1)
                 head.step(t, weights)
         assert not trace.read(1)
+    if stats:
+        print(json.dumps([head.stats() for head in heads]))
+        return
     for i, head in enumerate(heads):
         held = [token.position for token in head.tokens]
         print(i // kv_heads, i % kv_heads, *held)
