@@ -147,7 +147,7 @@ static void json_distances(struct json *json, const struct replay *replay,
 		json_number(json, "from", from);
 		json_number(json, "to", to);
 		json_exact(json, "kept",
-			  (double)stats->held[d] / (double)stats->seen[d]);
+			   (double)stats->held[d] / (double)stats->seen[d]);
 		json_close(json, '}');
 	}
 	json_close(json, ']');

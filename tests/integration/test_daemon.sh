@@ -256,9 +256,10 @@ descriptors()
 	find "/proc/$daemon/fd" -mindepth 1 2>/dev/null | wc -l
 }
 
+# no more than that; what was dropped may still be on its way out when counted
 has_descriptors()
 {
-	[ "$(descriptors)" -eq "$1" ]
+	[ "$(descriptors)" -le "$1" ]
 }
 
 # Which request fails first depends on how many descriptors are left over.

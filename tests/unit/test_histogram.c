@@ -157,6 +157,10 @@ static void test_a_reader_sees_a_writer_go_on(void **state)
 
 /* ---- stalls ---- */
 
+static struct {
+	struct shm_index index;
+	struct shm_buffer buffer; /* no prompt has been committed under it */
+} order;
 static struct shm_rows rows;
 static uint64_t n, ns;
 
@@ -165,7 +169,8 @@ static struct cache writer_of(uint64_t tail, uint64_t stalls, uint64_t sum)
 	rows = (struct shm_rows){ .commit = shm_commit_pack(tail, 0),
 				  .stalls = stalls,
 				  .stall_ns = sum };
-	return (struct cache){ .rows = &rows };
+	order.index.buffer[0] = sizeof(order.index);
+	return (struct cache){ .rows = &rows, .index = &order.index };
 }
 
 static void test_a_stall_is_seen_once_with_its_length(void **state)
