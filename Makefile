@@ -71,6 +71,15 @@ daemon_libs := -ljemalloc
 endif
 cflags += $(CFLAGS)
 
+# ---- what can be built here ------------------------------------------------
+
+# $(call has,HEADER)
+has = $(shell echo '\#include <$(1)>' | \
+	$(CC) $(CPPFLAGS) -E - >/dev/null 2>&1 && echo yes)
+
+# What is missing is left out, and said.
+left_out := $(if $(call has,sys/sdt.h),,"USDT probes take systemtap-sdt-dev")
+
 # ---- what is built from what ----------------------------------------------
 
 gen := $(O)/gen/treekv.pb-c.c
@@ -82,7 +91,7 @@ pure_objs := $(patsubst %,$(O)/daemon/%.o,order compact compact_prompt) \
 daemon_objs := $(patsubst %.c,$(O)/%.o,$(filter-out daemon/main.c,\
 	$(wildcard daemon/*.c))) $(proto_objs)
 lib_objs := $(patsubst %,$(O)/client/%.o,cache conn error lease open prefill \
-	writer) $(choice_objs) $(proto_objs)
+	probe writer) $(choice_objs) $(proto_objs)
 local_objs := $(O)/client/local.o $(pure_objs)
 ctl_objs := $(patsubst %,$(O)/client/%.o,budget ctl doctor events hugepages \
 	json persist replay replay_print replay_step replay_trace show \
@@ -96,7 +105,7 @@ run_objs := $(patsubst client/run/%.c,$(O)/client/run/%.o,\
 programs := $(patsubst %,$(O)/bin/%,treekvd treekvctl treekv-run)
 libraries := $(O)/lib/libtreekv.so.0 $(O)/lib/libtreekv.so
 pages := $(patsubst %,$(O)/man/%,treekvd.8 treekvd.conf.5 treekvctl.1 \
-	treekv-run.1 treekv.3)
+	treekv-run.1 treekv.3 treekv-probes.7)
 units := $(patsubst %,$(O)/systemd/%,treekvd.service treekvd.conf)
 
 unit_tests := $(patsubst tests/unit/%.c,$(O)/tests/%,\
@@ -111,6 +120,7 @@ bench_programs := $(patsubst tests/bench/%.c,$(O)/tests/bench/%,\
 built := $(programs) $(libraries) $(pages) $(units) $(O)/libtreekv.pc
 
 all: $(built) ## build everything
+	$(if $(strip $(left_out)),@printf '  LEFT OUT: %s\n' $(left_out))
 
 # ---- compiling -------------------------------------------------------------
 
@@ -191,6 +201,19 @@ $(O)/systemd/treekvd.service: systemd/treekvd.service.in Makefile
 	@mkdir -p $(@D)
 	$(Q)sed -e 's,@bindir@,$(bindir),' $< >$@
 
+# With what the probe table says of each provider for a line ".\" @PROVIDER@".
+$(O)/man/treekv-probes.7: bpf/treekv-probes.7.in $(O)/gen/probes-man
+	@mkdir -p $(@D)
+	$(Q)for p in treekvd libtreekv; do \
+		$(O)/gen/probes-man $$p >$@.$$p || exit; done
+	$(Q)sed -e '/@treekvd@/{r $@.treekvd' -e 'd;}' \
+		-e '/@libtreekv@/{r $@.libtreekv' -e 'd;}' $< >$@
+	$(Q)rm $@.treekvd $@.libtreekv
+
+$(O)/gen/probes-man: $(O)/bpf/probes_man.o
+	@mkdir -p $(@D)
+	$(Q)$(CC) $(cflags) $(ldflags) -o $@ $<
+
 $(O)/man/%: client/%
 	@mkdir -p $(@D)
 	$(Q)cp $< $@
@@ -199,7 +222,7 @@ $(O)/man/%: client/%
 
 $(O)/tests/%: $(O)/tests/unit/%.o $(unit_helpers) $(daemon_objs) \
 		$(patsubst %,$(O)/client/%.o,budget cache conn error lease \
-			open prefill writer local) $(kernel_objs)
+			open prefill probe writer local) $(kernel_objs)
 	@mkdir -p $(@D)
 	$(say) LD $@
 	$(Q)$(CC) $(cflags) $(ldflags) -o $@ $(sort $^) -lcmocka -luring \

@@ -137,6 +137,7 @@ int cache_init(struct treekv_cache *cache)
 		goto fail;
 	commit = shm_load_acquire(&cache->rows->commit);
 	cache->tail = shm_commit_tail(commit);
+	cache->opened_tail = cache->tail;
 	cache->parity = shm_commit_parity(commit);
 	cache->dirty = shm_load_relaxed(&cache->rows->head);
 	cache->epoch = shm_load_acquire(&cache->index->epoch);

@@ -97,6 +97,10 @@ struct treekv_cache {
 	uint32_t *ranks; /* what every head[].rank points into */
 	uint64_t attach_ns;
 	uint64_t reconnects;
+	uint64_t opened_tail;
+	uint64_t steps; /* since it was opened */
+	uint64_t commits;
+	int64_t told_ms; /* when the probe progress last fired */
 	bool created;
 	bool lost; /* the lease is gone: every step is -ESTALE */
 };
@@ -135,6 +139,9 @@ void cache_add_scores(float *to, const float *from, const float *weights,
 /* Stores the ids of @n tokens from the tail on; NULL: 0 each. */
 void cache_record_ids(struct treekv_cache *cache, const uint32_t *ids,
 		      uint32_t n);
+
+/* The probe progress, if anybody watches: now, or when its time has come. */
+void cache_tell_progress(struct treekv_cache *cache, bool now);
 
 static inline struct cache_head *cache_head_at(const struct treekv_cache *cache,
 					       uint32_t layer, uint32_t head)

@@ -32,6 +32,7 @@
 #include "client/lease.h"
 #include "proto/barrier.h"
 #include "proto/layout.h"
+#include "proto/probe.h"
 
 #define SLICE_MS       100 /* of a stall, between looks at the connection */
 #define BACKOFF_MIN_MS 10
@@ -390,6 +391,8 @@ static int take_over(struct attachment *a, struct grant *grant)
 	a->lease = grant->reply->attached->lease;
 	a->session = a->kv->session;
 	++a->cache.reconnects;
+	PROBE(libtreekv, reconnect, a->cache.index->cache_id, a->cache.name,
+	      a->lease, a->cache.reconnects);
 	return 0;
 }
 
@@ -623,6 +626,7 @@ struct treekv_cache *treekv_detach_within(struct treekv_cache *cache,
 {
 	if (!cache)
 		return NULL;
+	cache_tell_progress(cache, true);
 	cache_exit(cache);
 	cache->ops->release(cache, timeout_ms);
 	return NULL;

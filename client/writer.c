@@ -16,6 +16,7 @@
 
 #include "client/cache.h"
 #include "proto/barrier.h"
+#include "proto/probe.h"
 
 #if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__) && \
 	!defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
@@ -28,6 +29,7 @@
 #endif
 
 #define OBSERVE_BLOCK 64 /* weights summed over a group at a time */
+#define PROGRESS_MS   50 /* between two of the probe progress */
 
 /* Scores are ordered by commit; a plain store lets the compiler use vectors. */
 static inline void store_score(float *to, float value)
@@ -215,7 +217,7 @@ static bool has_room(const struct treekv_cache *cache, uint32_t n)
 static int stall(struct treekv_cache *cache, uint32_t n, int timeout_ms)
 {
 	struct shm_rows *rows = cache->rows;
-	uint64_t begin = now_ns();
+	uint64_t begin = now_ns(), gone;
 	int r = 0;
 
 	if (cache->spec.policy == SHM_POLICY_FULL)
@@ -225,12 +227,17 @@ static int stall(struct treekv_cache *cache, uint32_t n, int timeout_ms)
 				 "use a larger budget or another policy",
 				 cache->name, (unsigned long long)cache->tail,
 				 n);
+	PROBE(libtreekv, stall_begin, cache->index->cache_id, cache->name,
+	      cache->tail, cache->stalled);
 	while (!r && !has_room(cache, n))
 		r = await_daemon(cache, begin, timeout_ms);
+	gone = now_ns() - begin;
 	if (!cache->stalled)
 		shm_store_relaxed(&rows->stalls, rows->stalls + 1);
 	cache->stalled = true; /* if time is up, until the step begins */
-	shm_store_relaxed(&rows->stall_ns, rows->stall_ns + (now_ns() - begin));
+	shm_store_relaxed(&rows->stall_ns, rows->stall_ns + gone);
+	PROBE(libtreekv, stall_end, cache->index->cache_id, cache->name, gone,
+	      r);
 	return r;
 }
 
@@ -309,6 +316,9 @@ int treekv_step_begin(struct treekv_cache *cache, const uint32_t *ids,
 	     i < (size_t)cache->spec.layers * cache->spec.kv_heads; i++)
 		cache->head[i].observed = 0;
 	cache->step = n;
+	cache->steps++;
+	PROBE(libtreekv, step, cache->index->cache_id, cache->name, n,
+	      cache->tail, cache->generation);
 	return 0;
 }
 
@@ -598,6 +608,22 @@ static int check_commit(const struct treekv_cache *cache, uint32_t m)
 	return 0;
 }
 
+void cache_tell_progress(struct treekv_cache *cache, bool now)
+{
+	struct timespec ts;
+	int64_t ms;
+
+	if (!PROBE_WANTED(libtreekv, progress))
+		return;
+	clock_gettime(CLOCK_MONOTONIC_COARSE, &ts);
+	ms = (int64_t)ts.tv_sec * 1000 + ts.tv_nsec / 1000000;
+	if (!now && ms < cache->told_ms + PROGRESS_MS)
+		return;
+	cache->told_ms = ms;
+	PROBE(libtreekv, progress, cache->index->cache_id, cache->name,
+	      cache->steps, cache->commits, cache->tail - cache->opened_tail);
+}
+
 int treekv_commit(struct treekv_cache *cache, uint32_t m)
 {
 	int r = check_commit(cache, m);
@@ -617,6 +643,10 @@ int treekv_commit(struct treekv_cache *cache, uint32_t m)
 	/* Pairs with the acquire in compact_begin() and in every reader. */
 	shm_store_release(&cache->rows->commit,
 			  shm_commit_pack(cache->tail, cache->parity));
+	cache->commits++;
+	PROBE(libtreekv, commit, cache->index->cache_id, cache->name, m,
+	      cache->tail);
+	cache_tell_progress(cache, false);
 	if (cache->tail < cache->ring_at)
 		return 0;
 	shm_full_barrier();

@@ -27,6 +27,7 @@
 #include "daemon/config.h"
 #include "daemon/conn_impl.h"
 #include "daemon/log.h"
+#include "proto/probe.h"
 
 #ifndef SO_PEERPIDFD
 #define SO_PEERPIDFD 77
@@ -150,6 +151,9 @@ static void answer_hello(struct conn *conn, const Treekv__Request *request)
 
 static void dispatch(struct conn *conn, const Treekv__Request *request)
 {
+	conn->asked = request->body_case; /* until it is answered */
+	PROBE(treekvd, request_start, (uintptr_t)conn, conn->asked,
+	      conn->peer.pid);
 	if (request->body_case == TREEKV__REQUEST__BODY_HELLO) {
 		answer_hello(conn, request);
 	} else if (!conn->greeted) {
@@ -163,7 +167,6 @@ static void dispatch(struct conn *conn, const Treekv__Request *request)
 			    TREEKVD_VERSION);
 	} else {
 		conn->pending = true;
-		conn->asked = request->body_case;
 		conn->asked_at = clock_ns();
 		conn->listener->ops->request(conn, request);
 	}
@@ -333,6 +336,7 @@ void conn_settle(struct conn *conn)
 		return;
 	LIST_REMOVE(conn, link);
 	listener->n_conns--;
+	conn_request_over(conn, -EPIPE);
 	listener->ops->closed(conn);
 	conn_drop_replies(conn);
 	free(conn->input.bytes);

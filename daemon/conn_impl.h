@@ -115,6 +115,9 @@ void conn_settle(struct conn *conn);
 void conn_send_done(struct loop_op *op, int res, unsigned int flags);
 void conn_drop_replies(struct conn *conn);
 
+/* Tells by a probe how the request ends that is not answered, if any. */
+void conn_request_over(struct conn *conn, int error);
+
 /* One frame that says @text, sent without waiting: for who is turned away. */
 void conn_turn_away(int fd, int error, const char *text);
 

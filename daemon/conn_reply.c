@@ -19,6 +19,7 @@
 #include "daemon/clock.h"
 #include "daemon/conn_impl.h"
 #include "daemon/log.h"
+#include "proto/probe.h"
 
 #define BACKLOG_MAX (2 * (size_t)FRAME_REPLY_MAX)
 #define TEXT_MAX    512
@@ -148,13 +149,22 @@ void conn_send_done(struct loop_op *op, int res, unsigned int flags)
 	conn_settle(conn);
 }
 
-static void answered(struct conn *conn)
+void conn_request_over(struct conn *conn, int error)
+{
+	if (conn->asked)
+		PROBE(treekvd, request_done, (uintptr_t)conn, conn->asked,
+		      conn->peer.pid, error);
+	conn->asked = TREEKV__REQUEST__BODY__NOT_SET;
+}
+
+static void answered(struct conn *conn, int error)
 {
 	const struct conn_ops *ops = conn->listener->ops;
 
 	if (conn->pending && ops->answered)
 		ops->answered(conn->asked, clock_ns() - conn->asked_at);
 	conn->pending = false;
+	conn_request_over(conn, error);
 }
 
 static void queue(struct conn *conn, struct reply *reply)
@@ -210,7 +220,7 @@ int conn_reply(struct conn *conn, const Treekv__Reply *message, const int *fds,
 		reply_failed(conn, message->id, r);
 		return r;
 	}
-	answered(conn);
+	answered(conn, message->error);
 	queue(conn, reply);
 	return 0;
 }

@@ -11,10 +11,18 @@
 #include "daemon/log.h"
 #include "daemon/snapshot.h"
 #include "daemon/stream.h"
+#include "proto/probe.h"
 
 #define NUMBER(cache) ((unsigned long long)(cache)->id)
 
 #define STALLS_EVERY UINT64_C(1000000000) /* ns */
+
+/* Why a lease is over; detach's cause in treekv-probes(7). */
+enum detach_cause {
+	DETACH_GIVEN_BACK,
+	DETACH_DIED,
+	DETACH_BROKEN,
+};
 
 static void set_text(struct stream_event *event, const char *text)
 {
@@ -32,6 +40,13 @@ static void tell_of(enum stream_kind kind, const struct cache *cache, pid_t pid)
 	stream_tell(&event);
 }
 
+static void probe_detach(const struct cache *cache, pid_t pid,
+			 enum detach_cause cause)
+{
+	PROBE(treekvd, detach, cache->id, cache->name, pid, cause,
+	      shm_commit_tail(cache_commit(cache)));
+}
+
 void event_created(const struct cache *cache, pid_t pid)
 {
 	treekvd.counters.creates++;
@@ -40,6 +55,8 @@ void event_created(const struct cache *cache, pid_t pid)
 		 NUMBER(cache), pid, (unsigned long long)cache_bytes(cache),
 		 cache->huge);
 	tell_of(STREAM_CREATE, cache, pid);
+	PROBE(treekvd, create, cache->id, cache->name, pid, cache->uid,
+	      cache_bytes(cache), cache->huge);
 }
 
 void event_attached(const struct cache *cache, pid_t pid)
@@ -48,6 +65,8 @@ void event_attached(const struct cache *cache, pid_t pid)
 	log_debug("attached", "name=%s cache=%llu pid=%d", cache->name,
 		  NUMBER(cache), pid);
 	tell_of(STREAM_ATTACH, cache, pid);
+	PROBE(treekvd, attach, cache->id, cache->name, pid, cache->lease->id,
+	      shm_commit_tail(cache_commit(cache)));
 }
 
 void event_detached(const struct lease *lease)
@@ -56,6 +75,7 @@ void event_detached(const struct lease *lease)
 	log_debug("detached", "name=%s cache=%llu pid=%d", lease->cache->name,
 		  NUMBER(lease->cache), lease->pid);
 	tell_of(STREAM_DETACH, lease->cache, lease->pid);
+	probe_detach(lease->cache, lease->pid, DETACH_GIVEN_BACK);
 }
 
 static void died(const struct cache *cache, pid_t pid)
@@ -64,6 +84,7 @@ static void died(const struct cache *cache, pid_t pid)
 	log_info("writer died", "name=%s cache=%llu pid=%d", cache->name,
 		 NUMBER(cache), pid);
 	tell_of(STREAM_DEATH, cache, pid);
+	probe_detach(cache, pid, DETACH_DIED);
 }
 
 void event_writer_died(const struct lease *lease)
@@ -83,6 +104,8 @@ void event_lease_broken(const struct cache *cache, pid_t holder,
 	log_info("lease broken", "name=%s cache=%llu holder=%d passes=%u",
 		 cache->name, NUMBER(cache), holder, passes);
 	tell_of(STREAM_LEASE_BROKEN, cache, holder);
+	if (holder)
+		probe_detach(cache, holder, DETACH_BROKEN);
 }
 
 void event_prefilled(const struct cache *cache, pid_t pid)
@@ -91,6 +114,8 @@ void event_prefilled(const struct cache *cache, pid_t pid)
 	log_debug("prompt committed", "name=%s cache=%llu pid=%d", cache->name,
 		  NUMBER(cache), pid);
 	tell_of(STREAM_PREFILL, cache, pid);
+	PROBE(treekvd, prefill, cache->id, cache->name,
+	      shm_commit_tail(cache_commit(cache)));
 }
 
 void event_dropped(const struct cache *cache, pid_t pid)
@@ -99,6 +124,7 @@ void event_dropped(const struct cache *cache, pid_t pid)
 	log_info("cache dropped", "name=%s cache=%llu pid=%d held=%d",
 		 cache->name, NUMBER(cache), pid, !!cache->lease);
 	tell_of(STREAM_DROP, cache, pid);
+	PROBE(treekvd, drop, cache->id, cache->name, pid);
 }
 
 void event_gone(struct cache *cache)
@@ -108,6 +134,7 @@ void event_gone(struct cache *cache)
 	log_info("cache gone", "name=%s cache=%llu bytes=%llu", cache->name,
 		 NUMBER(cache), (unsigned long long)cache_bytes(cache));
 	tell_of(STREAM_GONE, cache, 0);
+	PROBE(treekvd, gone, cache->id, cache->name, cache_bytes(cache));
 }
 
 void event_refused(const struct conn *conn, int error, const char *text)
@@ -125,6 +152,7 @@ void event_refused(const struct conn *conn, int error, const char *text)
 		 peer->uid, error, text);
 	set_text(&event, text);
 	stream_tell(&event);
+	PROBE(treekvd, refusal, peer->pid, peer->uid, error, text);
 }
 
 /* Nobody's: for those to see who see all. */
@@ -145,6 +173,20 @@ void event_adopted(const struct adopt_counts *counts)
 }
 
 /* ---- snapshots ---- */
+
+static void probe_job(const struct cache *cache, const struct snapshot_job *job,
+		      bool save)
+{
+	uint64_t tail = job->error ? 0 : job->info->header.tail;
+	uint64_t bytes = job->error ? 0 : job->info->header.file_size;
+
+	if (save)
+		PROBE(treekvd, snapshot, cache->id, cache->name, tail, bytes,
+		      job->ns, job->error);
+	else
+		PROBE(treekvd, restore, cache->id, cache->name, tail, bytes,
+		      job->ns, job->error);
+}
 
 static void tell_of_job(enum stream_kind kind, const struct cache *cache,
 			const struct snapshot_job *job)
@@ -180,6 +222,7 @@ void event_saved(const struct cache *cache, const struct snapshot_job *job)
 		 (unsigned long long)header->file_size,
 		 (unsigned long long)job->ns / 1000, job->lost, job->direct);
 	tell_of_job(STREAM_SNAPSHOT, cache, job);
+	probe_job(cache, job, true);
 }
 
 static void log_failure(const char *what, const struct cache *cache,
@@ -198,6 +241,7 @@ void event_save_failed(const struct cache *cache,
 	treekvd.counters.snapshot_failures++;
 	log_failure("snapshot failed", cache, job);
 	tell_of_job(STREAM_SNAPSHOT_FAILED, cache, job);
+	probe_job(cache, job, true);
 }
 
 void event_loaded(const struct cache *cache, const struct snapshot_job *job)
@@ -213,6 +257,7 @@ void event_loaded(const struct cache *cache, const struct snapshot_job *job)
 		 (unsigned long long)header->file_size,
 		 (unsigned long long)job->ns / 1000, job->direct);
 	tell_of_job(STREAM_RESTORE, cache, job);
+	probe_job(cache, job, false);
 }
 
 void event_load_failed(const struct cache *cache,
@@ -223,6 +268,7 @@ void event_load_failed(const struct cache *cache,
 		return;
 	log_failure("restore failed", cache, job);
 	tell_of_job(STREAM_RESTORE_FAILED, cache, job);
+	probe_job(cache, job, false);
 }
 
 void event_file_refused(uid_t uid, const char *name, int error,
@@ -239,6 +285,7 @@ void event_file_refused(uid_t uid, const char *name, int error,
 	snprintf(event.name, sizeof(event.name), "%s", name);
 	set_text(&event, text);
 	stream_tell(&event);
+	PROBE(treekvd, restore, 0, name, 0, 0, 0, error);
 }
 
 /* ---- what workers find ---- */
@@ -250,9 +297,12 @@ static struct cache *cache_of(struct event_mail *mail)
 
 static void log_quarantine(const struct cache *cache)
 {
+	enum compact_fault fault = cache_fault(cache);
+
 	log_error("cache quarantined", "name=%s cache=%llu reason=\"%s\"",
-		  cache->name, NUMBER(cache),
-		  compact_fault_text(cache_fault(cache)));
+		  cache->name, NUMBER(cache), compact_fault_text(fault));
+	PROBE(treekvd, quarantine, cache->id, cache->name, fault,
+	      compact_fault_text(fault));
 }
 
 static void tell_quarantine(const struct cache *cache)
@@ -310,6 +360,8 @@ void event_stalled(struct cache *cache, uint64_t now, uint64_t n, uint64_t ns)
 {
 	struct event_mail *mail = &cache->mail;
 
+	if (n)
+		PROBE(treekvd, stall, cache->id, cache->name, n, n * ns);
 	mail->stalls += n;
 	mail->stall_ns += n * ns;
 	if (!mail->stalls || (n && now - mail->sent_at < STALLS_EVERY) ||

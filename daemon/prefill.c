@@ -20,6 +20,7 @@
 #include "daemon/lease.h"
 #include "daemon/prefill.h"
 #include "daemon/takeover.h"
+#include "proto/probe.h"
 
 #define TURN_SLOTS 16384 /* entries made between looks at others */
 
@@ -107,9 +108,12 @@ static uint32_t heads_a_turn(const struct cache *cache)
 static void publish(struct prefill *p)
 {
 	struct cache *cache = p->cache;
+	struct compaction *c = &cache->compaction;
 
 	crash_at(CRASH_PREFILL_PUBLISH);
-	compact_prompt_publish(&cache->compaction, &p->prompt);
+	compact_prompt_publish(c, &p->prompt);
+	PROBE(treekvd, publication, cache->id, cache->name, c->generation + 1,
+	      c->evicted);
 	crash_at(CRASH_PREFILL_PUBLISHED);
 	worker_wake(cache);
 }

@@ -28,6 +28,7 @@
 #include "daemon/service.h"
 #include "daemon/takeover.h"
 #include "proto/barrier.h"
+#include "proto/probe.h"
 
 #define SLICE	   (UINT64_C(1) << 20) /* bytes copied between looks at others */
 #define PASSES_MAX 100000 /* of a holder who never stalls: policy full */
@@ -193,10 +194,14 @@ static bool copy_slice(struct worker_task *task, struct staging *staging)
 static bool publish_slice(struct worker_task *task, struct staging *staging)
 {
 	struct takeover *t = (struct takeover *)task;
+	struct compaction *c = &t->cache->compaction;
 
 	(void)staging;
-	compact_move(&t->cache->compaction, t->copy.rows, t->copy.inode);
+	compact_move(c, t->copy.rows, t->copy.inode);
 	cache_rows_swap(t->cache, &t->copy); /* a snapshot may be reading */
+	if (!c->fault)
+		PROBE(treekvd, publication, t->cache->id, t->cache->name,
+		      c->generation + 1, c->evicted);
 	worker_wake(t->cache);
 	worker_unhold(t->cache);
 	task->over = true;

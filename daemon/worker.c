@@ -34,6 +34,7 @@
 #include "daemon/staging.h"
 #include "daemon/worker.h"
 #include "proto/barrier.h"
+#include "proto/probe.h"
 
 #define WORKER_RING 1024
 #define TURN_SLOTS  16384 /* entries rewritten between looks at the others */
@@ -190,8 +191,12 @@ static void publish(struct worker *w, struct cache *cache)
 {
 	struct compaction *c = &cache->compaction;
 
+	PROBE(treekvd, compaction_done, cache->id, cache->name,
+	      c->generation + 1, c->evicted);
 	crash_at(CRASH_PUBLISH);
 	compact_publish(c);
+	PROBE(treekvd, publication, cache->id, cache->name, c->generation + 1,
+	      c->evicted);
 	time_publication(w, cache);
 	crash_at(CRASH_PUBLISHED);
 	worker_wake(cache);
@@ -211,6 +216,8 @@ static uint32_t heads_a_turn(const struct cache *cache)
 
 static void begun(struct worker *w, struct cache *cache)
 {
+	PROBE(treekvd, compaction_start, cache->id, cache->name,
+	      cache->compaction.generation + 1, cache->compaction.tail);
 	cache->begun_at = w->turn_began;
 	look_for_stalls(w, cache, w->turn_began);
 	crash_at(CRASH_COMPACT_BEGUN);
@@ -431,6 +438,7 @@ static void on_bell(struct loop_op *op, int res, unsigned int flags)
 		return;
 	}
 	count(&w->counters.rings, 1);
+	PROBE(treekvd, doorbell, cache->id, cache->name, cache->ready);
 	if (!cache->rung_at)
 		hear(w, cache);
 	shm_store_relaxed(&cache->index->armed, 0);

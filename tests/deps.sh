@@ -12,12 +12,12 @@ packages()
 	build)
 		echo gcc libc6-dev make pkg-config liburing-dev \
 			libjemalloc-dev protobuf-c-compiler libprotobuf-c-dev \
-			libxxhash-dev libmicrohttpd-dev
+			libxxhash-dev libmicrohttpd-dev systemtap-sdt-dev
 		;;
 	demo) echo bible-kjv bible-kjv-text python3 ;;
 	check)
 		echo libcmocka-dev python3 spin mandoc libmicrohttpd12 curl \
-			python3-prometheus-client e2fsprogs mount
+			python3-prometheus-client e2fsprogs mount bpftrace
 		;;
 	bench) echo fio python3 redis-server ;;
 	eval) echo bible-kjv bible-kjv-text python3 ;;
