@@ -18,6 +18,8 @@ tmpfilesdir ?= $(prefix)/lib/tmpfiles.d
 completionsdir ?= $(prefix)/share/bash-completion/completions
 INSTALL ?= install
 PROTOC_C ?= protoc-c
+CLANG ?= clang
+BPFTOOL ?= $(shell PATH="$$PATH:/usr/sbin:/sbin" command -v bpftool)
 T ?= 60
 EVAL ?= full
 
@@ -77,8 +79,14 @@ cflags += $(CFLAGS)
 has = $(shell echo '\#include <$(1)>' | \
 	$(CC) $(CPPFLAGS) -E - >/dev/null 2>&1 && echo yes)
 
-# What is missing is left out, and said.
-left_out := $(if $(call has,sys/sdt.h),,"USDT probes take systemtap-sdt-dev")
+# What is missing is left out, and said. NO_BPF=1 leaves eBPF out anyhow.
+bpf_arch := $(patsubst aarch64%,arm64,$(patsubst x86_64%,x86,\
+	$(shell $(CC) -dumpmachine)))
+bpf_missing := $(strip $(if $(NO_BPF),NO_BPF=0) \
+	$(if $(shell command -v $(CLANG)),,clang) $(if $(BPFTOOL),,bpftool) \
+	$(if $(call has,bpf/libbpf.h),,libbpf-dev))
+left_out := $(if $(bpf_missing),"eBPF takes $(bpf_missing)") \
+	$(if $(call has,sys/sdt.h),,"USDT probes take systemtap-sdt-dev")
 
 # ---- what is built from what ----------------------------------------------
 
@@ -96,6 +104,9 @@ local_objs := $(O)/client/local.o $(pure_objs)
 ctl_objs := $(patsubst %,$(O)/client/%.o,budget ctl doctor events hugepages \
 	json persist replay replay_print replay_step replay_trace show \
 	show_json) $(lib_objs) $(pure_objs)
+watch_objs := $(O)/bpf/watch_names.o $(patsubst %,$(O)/bpf/%.o,\
+	$(if $(bpf_missing),watch_absent,watch watch_follow watch_read))
+watch_libs := $(if $(bpf_missing),,-lbpf)
 kernel_objs := $(patsubst %,$(O)/client/run/kernel-%.o,generic v3 v4)
 run_objs := $(patsubst client/run/%.c,$(O)/client/run/%.o,\
 	$(wildcard client/run/*.c)) $(O)/client/run/embedded.o \
@@ -147,6 +158,23 @@ $(gen): proto/treekv.proto
 	$(Q)$(PROTOC_C) --proto_path=proto --c_out=$(O)/gen treekv.proto
 
 $(O)/daemon/metrics.o: extra_cflags := $(daemon_cppflags)
+
+# The programs of the kernel: without debug information, but with BTF.
+$(O)/bpf/treekv.bpf.o: bpf/treekv.bpf.c
+	@mkdir -p $(@D)
+	$(say) BPF $<
+	$(Q)$(CLANG) -g -O2 -Wall $(if $(filter 1,$(WERROR)),-Werror) \
+		-target bpf -D__TARGET_ARCH_$(bpf_arch) -I. \
+		-I/usr/include/$(shell $(CC) -dumpmachine) -MMD -MP \
+		-MT $@ -MF $(@:.o=.d) -c -o $@.debug $<
+	$(Q)$(BPFTOOL) gen object $@ $@.debug
+
+$(O)/gen/treekv.skel.h: $(O)/bpf/treekv.bpf.o
+	@mkdir -p $(@D)
+	$(Q)$(BPFTOOL) gen skeleton $< name treekv_bpf >$@
+
+$(O)/bpf/watch.o $(O)/bpf/watch_follow.o $(O)/bpf/watch_read.o: \
+	| $(O)/gen/treekv.skel.h
 
 $(O)/bin/treekvd: $(O)/daemon/main.o $(daemon_objs)
 	@mkdir -p $(@D)
@@ -234,6 +262,20 @@ $(O)/tests/helpers/%: $(O)/tests/helpers/%.o $(lib_objs) $(local_objs)
 	$(Q)$(CC) $(cflags) $(ldflags) -o $@ $(sort $^) -lprotobuf-c -lm \
 		-pthread
 
+$(O)/tests/helpers/kvwatch: $(O)/tests/helpers/kvwatch.o $(watch_objs) \
+		$(O)/client/json.o $(proto_objs)
+	@mkdir -p $(@D)
+	$(say) LD $@
+	$(Q)$(CC) $(cflags) $(ldflags) -o $@ $^ $(watch_libs) -lprotobuf-c
+
+# The same where eBPF could not be built.
+$(O)/tests/helpers/kvwatch-absent: $(O)/tests/helpers/kvwatch.o \
+		$(O)/bpf/watch_absent.o $(O)/bpf/watch_names.o \
+		$(O)/client/json.o $(proto_objs)
+	@mkdir -p $(@D)
+	$(say) LD $@
+	$(Q)$(CC) $(cflags) $(ldflags) -o $@ $^ -lprotobuf-c
+
 $(O)/tests/bench/%: $(O)/tests/bench/%.o $(lib_objs) $(local_objs)
 	@mkdir -p $(@D)
 	$(say) LD $@
@@ -256,7 +298,8 @@ $(O)/tests/helpers/treekvd-faults: $(fault_objs) $(proto_objs)
 	$(Q)$(CC) $(cflags) $(ldflags) -o $@ $(sort $^) -luring \
 		-lprotobuf-c -lxxhash -pthread
 
-tests: all $(unit_tests) $(test_helpers) $(O)/tests/helpers/treekvd-faults
+tests: all $(unit_tests) $(test_helpers) $(O)/tests/helpers/treekvd-faults \
+		$(O)/tests/helpers/kvwatch-absent
 
 demo: deps ## the main job on real input, in under two minutes
 	$(Q)$(MAKE) all

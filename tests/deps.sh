@@ -12,7 +12,8 @@ packages()
 	build)
 		echo gcc libc6-dev make pkg-config liburing-dev \
 			libjemalloc-dev protobuf-c-compiler libprotobuf-c-dev \
-			libxxhash-dev libmicrohttpd-dev systemtap-sdt-dev
+			libxxhash-dev libmicrohttpd-dev systemtap-sdt-dev \
+			clang bpftool libbpf-dev
 		;;
 	demo) echo bible-kjv bible-kjv-text python3 ;;
 	check)

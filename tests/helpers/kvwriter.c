@@ -19,6 +19,8 @@
  * here or there, and prints "hole FROM:SIZE". Whoever attaches later with --hole
  * FROM:SIZE, and it itself, judge what is not in that hole. Among the words at
  * the head of the rows it makes a cache that nobody can go on with.
+ *
+ * With --again it does all of it twice, the second time as if it had just begun.
  */
 #include <errno.h>
 #include <inttypes.h>
@@ -61,6 +63,7 @@ struct options {
 	bool hold;
 	bool pause;
 	bool punch;
+	bool again;
 	uint64_t hole_at, hole_size;
 };
 
@@ -80,6 +83,7 @@ static const struct {
 	{ "--hold", offsetof(struct options, hold) },
 	{ "--pause", offsetof(struct options, pause) },
 	{ "--punch", offsetof(struct options, punch) },
+	{ "--again", offsetof(struct options, again) },
 };
 
 static bool take_flag(struct options *o, const char *name)
@@ -264,6 +268,34 @@ static int run(struct selfcheck *s, const struct options *o)
 	return status ? status : report(s);
 }
 
+static int write_cache(const struct options *o)
+{
+	struct selfcheck s = { 0 };
+	struct treekv *kv = NULL;
+	int status;
+
+	if (open_cache(o, &kv, &s.cache)) {
+		treekv_close(kv);
+		return refused("open");
+	}
+	s.seed = o->seed;
+	s.random = selfcheck_mix(o->seed ^ treekv_tail(s.cache));
+	s.per_step = o->per_step;
+	s.verify_every = o->verify_every;
+	s.timeout_ms = o->timeout_ms;
+	s.lockstep = o->lockstep;
+	s.whole = o->whole;
+	s.hole_at = o->hole_at;
+	s.hole_size = o->hole_size;
+	selfcheck_init(&s, &o->spec);
+	selfcheck_prompt_set(&s, o->prompt);
+	status = run(&s, o);
+	treekv_detach(s.cache);
+	treekv_close(kv);
+	selfcheck_exit(&s);
+	return status;
+}
+
 int main(int argc, char **argv)
 {
 	struct options o = {
@@ -274,30 +306,12 @@ int main(int argc, char **argv)
 		.verify_every = 1,
 		.timeout_ms = 20000,
 	};
-	struct selfcheck s = { 0 };
-	struct treekv *kv = NULL;
 	int status;
 
 	setvbuf(stdout, NULL, _IOLBF, 0);
 	parse(&o, argc, argv);
-	if (open_cache(&o, &kv, &s.cache)) {
-		treekv_close(kv);
-		return refused("open");
-	}
-	s.seed = o.seed;
-	s.random = selfcheck_mix(o.seed ^ treekv_tail(s.cache));
-	s.per_step = o.per_step;
-	s.verify_every = o.verify_every;
-	s.timeout_ms = o.timeout_ms;
-	s.lockstep = o.lockstep;
-	s.whole = o.whole;
-	s.hole_at = o.hole_at;
-	s.hole_size = o.hole_size;
-	selfcheck_init(&s, &o.spec);
-	selfcheck_prompt_set(&s, o.prompt);
-	status = run(&s, &o);
-	treekv_detach(s.cache);
-	treekv_close(kv);
-	selfcheck_exit(&s);
+	status = write_cache(&o);
+	if (!status && o.again)
+		status = write_cache(&o);
 	return status;
 }
