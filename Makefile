@@ -326,7 +326,8 @@ torture: deps-check ## T=600 seconds of killing everything, SEED=1
 	$(Q)python3 -B tests/torture/torture.py $(O) $(T)
 
 bench: deps-bench ## measure; JSON and a table in $(O)/bench
-	$(Q)$(MAKE) all $(bench_programs) $(O)/tests/helpers/kvwriter
+	$(Q)$(MAKE) all $(bench_programs) \
+		$(patsubst %,$(O)/tests/helpers/%,kvwriter kvwatch)
 	$(Q)python3 -B tests/bench/bench.py $(O)
 
 eval: deps-eval ## how good the policies are; TEXT="FILE...", EVAL=quick

@@ -13,11 +13,13 @@ import json
 import os
 import pathlib
 import random
+import resource
 import shutil
 import statistics
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 
 HUGE_PAGES = 240  # 64 MiB to attach to, two 8B-shaped caches, treekv-run's
@@ -38,6 +40,8 @@ SNAPSHOT_CACHE = ["--cache", "big", "--layers", "32", "--heads", "8", "--k-row",
 FIO = ["fio", "--name=job", "--bs=1M", "--iodepth=8", "--ioengine=io_uring",
        "--direct=1", "--output-format=json", "--end_fsync=1",
        "--fallocate=posix"]
+WATCH_PAIRS = 25
+LOOK_SECONDS = 0.2
 
 # One row of the result: its name, what is measured, against what, the unit,
 # and its goal: ("ours" or "ratio", "<=" or ">=", limit), or None: for context.
@@ -81,6 +85,14 @@ ROWS = [
      "token by token", "tokens/s", ("ratio", ">=", 5)),
     ("prefill.large.2", "the same, two threads", "token by token", "tokens/s",
      ("ratio", ">=", 5)),
+    ("watch", "treekv-run, watched by eBPF", "treekv-run, unwatched",
+     "tokens/s", ("ratio", ">=", 0.99)),
+    ("watch.cpu", "the same, its processor time", "treekv-run, unwatched",
+     "us/token", ("ratio", "<=", 1.01)),
+    ("probe", "a loop of probes, nobody attached", "the loop without",
+     "ns each", ("ours", "<=", 2)),
+    ("probe.attached", "a loop of probes, eBPF attached", "the loop without",
+     "ns each", None),
     ("stalls.step", "stalls, stepping", None, "stalls", ("ours", "<=", 0)),
     ("stalls.run", "stalls, treekv-run", None, "stalls", ("ours", "<=", 0)),
     ("snapshot.huge", "write a snapshot, huge pages", "fio", "MiB/s",
@@ -261,6 +273,94 @@ def measure_large(build, folder):
                            LARGE_TOKENS)
 
 
+class Watch:
+    """kvwatch on a daemon and writers; looks as often as a screen would."""
+
+    def __init__(self, build, *pids):
+        self.process = subprocess.Popen(
+            [build / "tests/helpers/kvwatch", *map(str, pids)],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        self.seen = json.loads(self.process.stdout.readline())
+        self.over = threading.Event()
+        self.looker = threading.Thread(target=self.look_on)
+        self.looker.start()
+
+    def look_on(self):
+        while not self.over.wait(LOOK_SECONDS):
+            self.process.stdin.write("look\n")
+            self.process.stdin.flush()
+            self.process.stdout.readline()
+
+    def why_not(self):
+        return "" if self.seen["level"] == "full" else self.seen["why"]
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.over.set()
+        self.looker.join()
+        self.process.stdin.close()
+        self.process.wait(10)
+        self.process.stdout.close()
+
+
+def measure_watch(build, folder, socket, pid):
+    """The two in turn; every other time the watched one is the first."""
+    ids = folder / "ids"
+    make_ids(ids)
+    rows = {"watch": {"ours": [], "theirs": []},
+            "watch.cpu": {"ours": [], "theirs": []}}
+
+    def run(side):
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
+        done = treekv_run(build, ids, "--socket", socket)
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        used = (after.ru_utime + after.ru_stime - before.ru_utime -
+                before.ru_stime)
+        if side:
+            rows["watch"][side].append(done["tokens_per_s"])
+            rows["watch.cpu"][side].append(used * 1e6 / RUN_TOKENS)
+
+    def watched():
+        with Watch(build, pid):
+            run("ours")
+
+    run(None)
+    for i in range(WATCH_PAIRS):
+        if i % 2:
+            watched()
+        run("theirs")
+        if not i % 2:
+            watched()
+    return rows
+
+
+def measure_probe_attached(build, pid):
+    probe = subprocess.Popen([build / "tests/bench/bench_probe", "--attached"],
+                             stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+                             text=True)
+    probe.stdout.readline()
+    with Watch(build, pid, probe.pid):
+        said, _ = probe.communicate("go\n")
+    row = json.loads(said)
+    return {row.pop("row"): row}
+
+
+def measure_watching(build, folder, measured, missing):
+    names = ["watch", "watch.cpu", "probe.attached"]
+    with daemon(build, folder, "watch", "never") as watched:
+        with Watch(build, watched.pid) as watch:
+            why = watch.why_not()
+        if why:
+            missing.update({name: f"not measured: {why}" for name in names})
+            return
+        guarded(measured, missing, ["watch", "watch.cpu"], measure_watch, build, folder,
+                folder / "watch.sock", watched.pid)
+        guarded(measured, missing, ["probe.attached"], measure_probe_attached,
+                build, watched.pid)
+
+
 def switches(pid):
     total = 0
     for status in pathlib.Path(f"/proc/{pid}/task").glob("*/status"):
@@ -416,6 +516,8 @@ def measure_main(build, folder, huge, measured, missing):
     guarded(measured, missing, names_of("prefill.large"), measure_large, build,
             folder)
     guarded(measured, missing, names_of("evict"), bench, build, "evict")
+    guarded(measured, missing, ["probe"], bench, build, "probe")
+    measure_watching(build, folder, measured, missing)
 
 
 def measure_all(build, no_huge):
