@@ -150,6 +150,11 @@ need bpftool "probes that fire"
 
 # ---- each fires when it should ----
 
+all_answered()
+{
+	test "$(count ^request_start)" = "$(count ^request_done)"
+}
+
 start_daemon --keeper --log-level debug
 python3 "$script" "$page" script treekvd="$treekvd" libtreekv="$kvwriter" \
 	>"$dir/all.bt"
@@ -202,8 +207,9 @@ wait $refused
 "$helpers/kvhostile" head-behind >/dev/null &
 hostile=$!
 wait $hostile
-# what it prints comes later, in the sequence in which it happened
+# what it prints comes later, each processor's in the sequence it happened in
 wait_for grep -qE "^request_done .* type=5 pid=$hostile " "$traced"
+wait_for all_answered
 untrace
 
 waits="name=\"stalled-$$\""
@@ -257,8 +263,7 @@ check "refusal" fired \
 	"^refusal pid=$refused uid=0 error=-2 text=\"there is no cache nothing"
 check "request_start" fired "^request_start .* type=4 pid=$refused$"
 check "request_done" fired "^request_done .* type=4 pid=$refused error=-2$"
-check "of each request that began" test \
-	"$(count ^request_start)" = "$(count ^request_done)"
+check "of each request that began" all_answered
 check "quarantine" fired \
 	"^quarantine .*name=\"hostile\" fault=2 reason=\"its writer's head"
 python3 "$script" "$page" list treekvd >"$dir/every"
