@@ -220,69 +220,6 @@ void snapshot_open(struct snapshot_job *job, struct staging *staging,
 
 /* ---- a look at a file ---- */
 
-static int look_at_layers(struct snapshot_info **ret, const uint8_t *bytes,
-			  uint64_t size, const struct snapshot_header *header,
-			  struct snapshot_error *why)
-{
-	const struct snapshot_part *part = &header->part[SNAPSHOT_LAYERS];
-	uint64_t own = header->spec.layers * sizeof(struct snapshot_layer);
-	uint64_t padded =
-		(own + SNAPSHOT_PAGE - 1) / SNAPSHOT_PAGE * SNAPSHOT_PAGE;
-	struct snapshot_info *info;
-	int r;
-
-	if (SNAPSHOT_PAGE + padded > size ||
-	    snapshot_hash(bytes, padded) != part->hash) {
-		snprintf(why->text, sizeof(why->text),
-			 "section layers is damaged: the hash differs");
-		return -EBADMSG;
-	}
-	info = snapshot_info_new(header->spec.layers);
-	if (!info)
-		return -ENOMEM;
-	info->header = *header;
-	memcpy(info->layers, bytes, own);
-	r = snapshot_info_check(info, why);
-	if (r)
-		free(info);
-	else
-		*ret = info;
-	return r;
-}
-
-static int check_owner(const struct snapshot_header *header, uid_t uid,
-		       const char *name, struct snapshot_error *why)
-{
-	if (header->uid == uid && !strcmp(header->name, name))
-		return 0;
-	snprintf(why->text, sizeof(why->text),
-		 "it is of cache %s of uid %u; give it that name back",
-		 header->name, header->uid);
-	return -EBADMSG;
-}
-
-int snapshot_look(struct snapshot_info **ret, const void *bytes, uint64_t size,
-		  uint64_t file_size, uid_t uid, const char *name,
-		  struct snapshot_error *why)
-{
-	struct snapshot_header header;
-	int r;
-
-	if (size < SNAPSHOT_PAGE) {
-		snprintf(why->text, sizeof(why->text),
-			 "it has %llu bytes, no snapshot is that short",
-			 (unsigned long long)file_size);
-		return -EBADMSG;
-	}
-	r = snapshot_header_check(&header, bytes, file_size, why);
-	if (!r)
-		r = check_owner(&header, uid, name, why);
-	if (r)
-		return r;
-	return look_at_layers(ret, (const uint8_t *)bytes + SNAPSHOT_PAGE, size,
-			      &header, why);
-}
-
 static int peek_fd(struct snapshot_info **ret, int fd, uid_t uid,
 		   const char *name, struct snapshot_error *why)
 {

@@ -22,12 +22,6 @@ struct snapshot_job;
 
 typedef void snapshot_step(struct snapshot_job *job, struct staging *staging);
 
-/* As much of a file as tells what it is: header and layers. */
-#define SNAPSHOT_LOOK \
-	(SNAPSHOT_PAGE + SHM_LAYERS_MAX * sizeof(struct snapshot_layer))
-
-static_assert(SNAPSHOT_LOOK % SNAPSHOT_PAGE == 0, "layers are padded to pages");
-
 /* A part of the file that a slot of staging memory is about. */
 struct snapshot_chunk {
 	uint64_t at; /* in the file */
@@ -192,17 +186,6 @@ uint64_t snapshot_now(void); /* ns, CLOCK_MONOTONIC */
  */
 void snapshot_open(struct snapshot_job *job, struct staging *staging,
 		   const char *path, int flags, snapshot_step *then);
-
-/**
- * snapshot_look - header and layers, checked
- * @bytes: the first @size of a file, SNAPSHOT_LOOK or all of them
- * @file_size: all
- *
- * Return: as snapshot_peek().
- */
-int snapshot_look(struct snapshot_info **ret, const void *bytes, uint64_t size,
-		  uint64_t file_size, uid_t uid, const char *name,
-		  struct snapshot_error *why);
 
 /* ---- snapshot_place.c, for snapshot_save.c ---- */
 

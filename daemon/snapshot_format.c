@@ -346,6 +346,65 @@ out:
 	return r;
 }
 
+/* ---- a look at a file ---- */
+
+static int look_at_layers(struct snapshot_info **ret, const uint8_t *bytes,
+			  uint64_t size, const struct snapshot_header *header,
+			  struct snapshot_error *why)
+{
+	const struct snapshot_part *part = &header->part[SNAPSHOT_LAYERS];
+	uint64_t own = header->spec.layers * sizeof(struct snapshot_layer);
+	uint64_t padded = pages(own);
+	struct snapshot_info *info;
+	int r;
+
+	if (SNAPSHOT_PAGE + padded > size ||
+	    snapshot_hash(bytes, padded) != part->hash)
+		return refuse(why,
+			      "section layers is damaged: the hash differs");
+	info = snapshot_info_new(header->spec.layers);
+	if (!info)
+		return -ENOMEM;
+	info->header = *header;
+	memcpy(info->layers, bytes, own);
+	r = snapshot_info_check(info, why);
+	if (r)
+		free(info);
+	else
+		*ret = info;
+	return r;
+}
+
+static int check_owner(const struct snapshot_header *header, uint32_t uid,
+		       const char *name, struct snapshot_error *why)
+{
+	if (header->uid == uid && !strcmp(header->name, name))
+		return 0;
+	return refuse(why,
+		      "it is of cache %s of uid %u; give it that name back",
+		      header->name, header->uid);
+}
+
+int snapshot_look(struct snapshot_info **ret, const void *bytes, uint64_t size,
+		  uint64_t file_size, uint32_t uid, const char *name,
+		  struct snapshot_error *why)
+{
+	struct snapshot_header header;
+	int r;
+
+	if (size < SNAPSHOT_PAGE)
+		return refuse(why,
+			      "it has %llu bytes, no snapshot is that short",
+			      (unsigned long long)file_size);
+	r = snapshot_header_check(&header, bytes, file_size, why);
+	if (!r)
+		r = check_owner(&header, uid, name, why);
+	if (r)
+		return r;
+	return look_at_layers(ret, (const uint8_t *)bytes + SNAPSHOT_PAGE, size,
+			      &header, why);
+}
+
 /* ---- runs ---- */
 
 /* The rest of the section's bytes, or of its padding. */

@@ -125,6 +125,24 @@ int snapshot_header_check(struct snapshot_header *ret, const void *page,
 int snapshot_info_check(const struct snapshot_info *info,
 			struct snapshot_error *why);
 
+/* As much of a file as tells what it is: header and layers. */
+#define SNAPSHOT_LOOK \
+	(SNAPSHOT_PAGE + SHM_LAYERS_MAX * sizeof(struct snapshot_layer))
+
+static_assert(SNAPSHOT_LOOK % SNAPSHOT_PAGE == 0, "layers are padded to pages");
+
+/**
+ * snapshot_look - header and layers, checked
+ * @ret: to be freed by free()
+ * @bytes: the first @size of a file, SNAPSHOT_LOOK or all of them
+ * @file_size: all
+ *
+ * Return: 0, -EPROTO another version, -EBADMSG damaged or foreign, -ENOMEM.
+ */
+int snapshot_look(struct snapshot_info **ret, const void *bytes, uint64_t size,
+		  uint64_t file_size, uint32_t uid, const char *name,
+		  struct snapshot_error *why);
+
 const char *snapshot_section_name(unsigned int section);
 
 /* XXH3-64 of @size bytes. */
