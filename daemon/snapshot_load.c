@@ -196,7 +196,7 @@ static void put_pages(struct snapshot_job *job, struct staging_slot *slot,
 	if (job->cache->huge)
 		memcpy(job->state.rows + to, slot->at + at, size);
 	else
-		staging_copy(slot, job->cache->rows_fd, true, at, to, size);
+		staging_fill(slot, job->cache->rows_fd, at, to, size);
 }
 
 /* Hashes the oldest chunk and puts it where it belongs. */

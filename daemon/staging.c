@@ -1,11 +1,14 @@
 // SPDX-License-Identifier: BSD-2-Clause
 /*
  * Between memory and disk the ring's own thread submits and the device works.
- * Between memory and memory there is no device: such a read or write of a memfd
- * is forced onto a thread of the ring's (IOSQE_ASYNC), so that copying rows and
- * making their pages takes another core's time where there is one, and none of
- * the compactions' in any case. Those threads are held to a few: engines want
- * the cores as well.
+ * Between memory and memory there is no device: a write of a memfd goes to a
+ * thread of the ring's, since memfds cannot be written without waiting, so that
+ * filling rows and making their pages takes another core's time where there is
+ * one, and none of the compactions' in any case. Left to itself the kernel has
+ * such writes of one file follow each other on one thread. Where it is told to
+ * (IOSQE_ASYNC) it does so before it has looked at the file, and then as many
+ * threads as there are contend for the file's lock, spinning. Those threads are
+ * held to a few: engines want the cores as well.
  *
  * The memory is asked for in huge pages, of the transparent kind: registering
  * and filling 4 KiB pages would cost each job some milliseconds.
@@ -50,8 +53,6 @@ static void submit(struct staging_part *part)
 					 index);
 	else
 		io_uring_prep_read(sqe, part->fd, at, size, offset);
-	if (part->copies)
-		sqe->flags |= IOSQE_ASYNC;
 }
 
 static void on_moved(struct loop_op *op, int res, unsigned int flags)
@@ -110,14 +111,14 @@ void staging_read_into(struct staging_slot *slot, int fd, uint8_t *to,
 		      .at = to, .offset = offset, .size = size, .fd = fd });
 }
 
-void staging_copy(struct staging_slot *slot, int memfd, bool write, uint32_t at,
+void staging_fill(struct staging_slot *slot, int memfd, uint32_t at,
 		  uint64_t offset, uint32_t size)
 {
 	begin(slot, &(struct staging_part){ .at = slot->at + at,
 					    .offset = offset,
 					    .size = size,
 					    .fd = memfd,
-					    .write = write,
+					    .write = true,
 					    .copies = true });
 }
 

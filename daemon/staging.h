@@ -32,7 +32,7 @@ struct staging_part {
 	uint32_t moved;
 	int fd;
 	bool write;
-	bool copies; /* from memory to memory */
+	bool copies; /* to a memfd */
 };
 
 /* One chunk and what it is in. */
@@ -98,10 +98,10 @@ void staging_read_into(struct staging_slot *slot, int fd, uint8_t *to,
 		       uint64_t offset, uint32_t size);
 
 /*
- * Moves bytes between a slot, from @at on, and a memfd: another thread of the
+ * Writes bytes of a slot, from @at on, to a memfd: another thread of the
  * kernel's does it. STAGING_PARTS of them at most until the slot is idle again.
  */
-void staging_copy(struct staging_slot *slot, int memfd, bool write, uint32_t at,
+void staging_fill(struct staging_slot *slot, int memfd, uint32_t at,
 		  uint64_t offset, uint32_t size);
 
 /* Each has single busy, and then its result. */
