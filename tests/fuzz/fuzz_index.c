@@ -52,6 +52,7 @@ static void make_sound(void)
 	sound_index->rows_size = rows_size;
 	strcpy(sound_index->name, "fuzz");
 	compact_format(sound_index, sound_rows, &spec, layers, &layout, 7);
+	sound_rows->rows_size = rows_size;
 	sound_rows->seen = 1;
 	sound_rows->head = 12;
 	sound_rows->commit = shm_commit_pack(10, 0);
@@ -89,6 +90,7 @@ static void take_prompt(struct shm_index *index, const struct shm_rows *rows)
 	static const uint32_t live[LAYERS] = { 7, 6 }, walk[LAYERS] = { 3, 1 };
 	const struct compact_prompt prompt = { 20, live, walk };
 	struct compaction c = { .index = index, .rows = rows };
+	enum compact_fault fault;
 	bool more = true;
 	const char *why;
 
@@ -99,7 +101,10 @@ static void take_prompt(struct shm_index *index, const struct shm_rows *rows)
 		    COMPACT_PROMPT_SOUND)
 			return;
 	compact_prompt_publish(&c, &prompt);
-	if (adopt_check(index, 7, &why) || compact_check(index, rows))
+	fault = compact_check(index, rows);
+	/* The words that never change are not what a prompt is asked for. */
+	if (adopt_check(index, 7, &why) ||
+	    (fault && fault != COMPACT_FAULT_ROWS))
 		abort();
 }
 
