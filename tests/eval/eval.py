@@ -98,6 +98,24 @@ def model_title(arguments):
     return "the embedded one (client/run/MODEL.md)"
 
 
+def rounded(value):
+    """Without the digits that nobody reads."""
+    if isinstance(value, float):
+        return float(f"{value:.7g}")
+    if isinstance(value, dict):
+        return {key: rounded(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [rounded(item) for item in value]
+    return value
+
+
+def dump(summary, out):
+    """A line for each part; that is short, and still tells what changed."""
+    lines = [f"{json.dumps(key)}: {json.dumps(rounded(value))}"
+             for key, value in summary.items()]
+    out.write("{" + ",\n ".join(lines) + "}\n")
+
+
 def main():
     arguments = arguments_of()
     settings = settings_of(arguments)
@@ -128,8 +146,7 @@ def main():
             with open(os.path.join(folder, file), "w") as out:
                 out.write(figure)
     with open(os.path.join(folder, "results.json"), "w") as out:
-        json.dump(summary, out, indent=1)
-        out.write("\n")
+        dump(summary, out)
     with open(os.path.join(folder, "results.md"), "w") as out:
         out.write("\n".join(lines))
     print("\n".join(lines))

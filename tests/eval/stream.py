@@ -7,8 +7,11 @@ time that each of them has taken: on a machine that does other things, too, that
 tells more than the clock."""
 import math
 import os
+import subprocess
 import time
 
+import intervals
+import perplexity
 import scoring
 import svg
 import texts
@@ -65,8 +68,8 @@ def watch(evaluation, process, size):
         try:
             process.wait(0.2)
             return looks
-        except Exception:  # it still runs
-            pass
+        except subprocess.TimeoutExpired:
+            pass  # it still runs
 
 
 def run_stream(evaluation, ids, policy):
@@ -169,15 +172,20 @@ def report(settings, results):
     lines = [f"## {settings.stream} tokens at a budget of {BUDGET}", "",
              "![a long stream](stream.svg)", "",
              "Means over hundredths of the stream, smoothed over eleven of "
-             "them. All of the stream, and its first and last tenth:", "",
-             "| policy | nats a token | first tenth | last tenth | "
-             "perplexity |", "| --- | ---: | ---: | ---: | ---: |"]
+             "them. All of the stream, its first and last tenth, and the "
+             "perplexity against streaming's (paired over the hundredths):",
+             "", "| policy | nats a token | first tenth | last tenth | "
+             "perplexity | against streaming |",
+             "| --- | ---: | ---: | ---: | ---: | ---: |"]
+    base = results[name("streaming")]["bins"]
     for policy in settings.stream_policies:
         r = results[name(policy)]
         first = math.fsum(r["bins"][:BINS // 10]) / (BINS // 10)
         last = math.fsum(r["bins"][-(BINS // 10):]) / (BINS // 10)
+        gap = intervals.percent(intervals.paired(r["bins"], base))
         lines.append(f"| {policy} | {r['nll']:.4f} | {first:.4f} | "
-                     f"{last:.4f} | {math.exp(r['nll']):.3f} |")
+                     f"{last:.4f} | {math.exp(r['nll']):.3f} | "
+                     f"{perplexity.signed(gap)} % |")
     lines += ["", "Memory in bytes after the first twentieth (the least and "
               "the most that was seen, where they differ), and microseconds "
               "of processor time that a token took in the first and the "
@@ -199,5 +207,8 @@ def report(settings, results):
     for policy in settings.stream_policies:
         r = results[name(policy)]
         summary[policy] = {key: r[key] for key in ("nll", "tokens", "bins",
-                                                   "size", "looks")}
+                                                   "size")}
+        summary[policy]["looks"] = {
+            what: [look[what] for look in r["looks"]]
+            for what in r["looks"][0]}
     return lines + [""], summary, {"stream.svg": figure(settings, results)}
