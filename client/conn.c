@@ -75,6 +75,12 @@ static const struct request_kind {
 	[TREEKV__REQUEST__BODY_PREFILL] = { "commit a prompt",
 					    TREEKV__REPLY__BODY__NOT_SET,
 					    true },
+	[TREEKV__REQUEST__BODY_WORKERS] = { "workers",
+					    TREEKV__REPLY__BODY_WORKERS, true },
+	[TREEKV__REQUEST__BODY_CLIENTS] = { "clients",
+					    TREEKV__REPLY__BODY_CLIENTS, true },
+	[TREEKV__REQUEST__BODY_KEPT] = { "kept", TREEKV__REPLY__BODY_KEPT,
+					 true },
 };
 
 /* A reply as it comes in. */

@@ -456,11 +456,12 @@ static void look_once(const struct cache *cache,
 	since = since < ret->free ? since : ret->free;
 	for (uint32_t l = 0; l < cache->index->spec.layers; l++) {
 		uint32_t n_live = shm_load32_relaxed(&level[l].n_live);
+		uint32_t capacity = shm_load32_relaxed(&level[l].capacity);
 
 		if (n_live + since > ret->held)
 			ret->held = n_live + (uint32_t)since;
-		if (level[l].capacity > ret->capacity)
-			ret->capacity = level[l].capacity;
+		if (capacity > ret->capacity)
+			ret->capacity = capacity;
 	}
 }
 

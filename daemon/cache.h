@@ -13,6 +13,7 @@
 
 #include "daemon/compact.h"
 #include "daemon/config.h"
+#include "daemon/histogram.h"
 #include "daemon/errand.h"
 #include "daemon/event.h"
 #include "daemon/service.h"
@@ -53,6 +54,7 @@ struct cache {
 	bool leaving; /* nobody holds it any more, nor will */
 	bool given_up; /* take_back is under way, or the errand */
 	uint32_t ending; /* leases that are over but not yet freed */
+	uint32_t looks; /* of report_kept.c, under way on the worker */
 	struct persist *persist; /* its snapshots; NULL: never asked about */
 	uint64_t told_compactions; /* to those who follow; see stream.c */
 	uint64_t told_evictions;
@@ -67,6 +69,7 @@ struct cache {
 	uint32_t slots; /* of the widest layer */
 	uint64_t rung_at; /* a ring that waits for its publication; 0: none */
 	uint64_t begun_at; /* when the compaction that is running began */
+	struct histogram took; /* what its compactions took */
 	struct stall_look stall;
 	struct event_mail mail;
 };

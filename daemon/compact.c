@@ -55,14 +55,16 @@ static void finish_buffer(const struct shm_index *index,
 			  uint64_t tail)
 {
 	const struct shm_level *level = levels_of(index, buffer);
+	uint64_t left = UINT64_MAX;
 
-	buffer->generation = generation;
-	buffer->base_tail = tail;
-	buffer->free = UINT64_MAX;
+	/* Whoever still looks at the order that was here sees it change. */
+	shm_store_relaxed(&buffer->generation, generation);
+	shm_store_relaxed(&buffer->base_tail, tail);
 	for (uint32_t l = 0; l < index->spec.layers; l++)
-		if (level[l].capacity - level[l].n_live < buffer->free)
-			buffer->free = level[l].capacity - level[l].n_live;
-	buffer->ring_at = ring_at(index, buffer);
+		if (level[l].capacity - level[l].n_live < left)
+			left = level[l].capacity - level[l].n_live;
+	shm_store_relaxed(&buffer->free, left);
+	shm_store_relaxed(&buffer->ring_at, ring_at(index, buffer));
 }
 
 static void format_buffer(struct shm_index *index, uint64_t generation,
@@ -295,9 +297,10 @@ static void compact_head(struct compaction *c, const struct shm_layer *layer,
 	struct order new = order_of(to, layer, head);
 	struct policy_scope scope = scope_of(c, c->layer, head, commit);
 
-	walks_of(c->index, to, c->layer)[head] =
-		order_compact(&new, &old, c->policy, &scope, layer->slots,
-			      level->n_live, excess(c, level), c->scratch);
+	shm_store32_relaxed(&walks_of(c->index, to, c->layer)[head],
+			    order_compact(&new, &old, c->policy, &scope,
+					  layer->slots, level->n_live,
+					  excess(c, level), c->scratch));
 }
 
 static void finish_layer(struct compaction *c)
@@ -308,9 +311,12 @@ static void finish_layer(struct compaction *c)
 	struct shm_level *next = &levels_of(c->index, to)[c->layer];
 	uint32_t k = excess(c, level);
 
-	*next = *level;
-	next->n_live =
-		level->n_live + (uint32_t)(c->tail - from->base_tail) - k;
+	shm_store32_relaxed(&next->n_live,
+			    level->n_live +
+				    (uint32_t)(c->tail - from->base_tail) - k);
+	shm_store32_relaxed(&next->budget, level->budget);
+	shm_store32_relaxed(&next->capacity, level->capacity);
+	shm_store32_relaxed(&next->parent_capacity, level->parent_capacity);
 	if (k > c->evicted)
 		c->evicted = k;
 	c->layer++;

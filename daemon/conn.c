@@ -21,6 +21,7 @@
 #include <poll.h>
 #include <stdlib.h>
 #include <sys/syscall.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "daemon/clock.h"
@@ -45,6 +46,21 @@
 const struct conn_peer *conn_peer(const struct conn *conn)
 {
 	return &conn->peer;
+}
+
+const struct conn_story *conn_story(const struct conn *conn)
+{
+	return &conn->story;
+}
+
+void listener_each(const struct listener *listener,
+		   void (*see)(const struct conn *conn, void *data), void *data)
+{
+	const struct conn *conn;
+
+	LIST_FOREACH(conn, &listener->conns, link)
+	if (conn->greeted && !conn->dead)
+		see(conn, data);
 }
 
 int conn_pidfd(const struct conn *conn)
@@ -120,6 +136,18 @@ static void input_consume(struct conn_input *input, size_t n)
 	}
 }
 
+/* What a program calls itself is shown on terminals. */
+static void note_program(struct conn_story *story, const char *program)
+{
+	size_t i = 0;
+
+	for (; program && program[i] && i + 1 < sizeof(story->program); i++)
+		story->program[i] = program[i] >= ' ' && program[i] < 0x7f ?
+					    program[i] :
+					    '?';
+	story->program[i] = '\0';
+}
+
 static void answer_hello(struct conn *conn, const Treekv__Request *request)
 {
 	static char daemon_name[] = "treekvd " TREEKVD_VERSION;
@@ -137,8 +165,9 @@ static void answer_hello(struct conn *conn, const Treekv__Request *request)
 		conn_finish(conn);
 		return;
 	}
+	note_program(&conn->story, hello->program);
 	log_debug("client", "pid=%d uid=%u program=\"%s\"", (int)conn->peer.pid,
-		  conn->peer.uid, hello->program ? hello->program : "");
+		  conn->peer.uid, conn->story.program);
 	conn->greeted = true;
 	body.version = TREEKV_PROTOCOL;
 	body.daemon = daemon_name;
@@ -167,6 +196,7 @@ static void dispatch(struct conn *conn, const Treekv__Request *request)
 			    TREEKVD_VERSION);
 	} else {
 		conn->pending = true;
+		conn->story.requests++;
 		conn->asked_at = clock_ns();
 		conn->listener->ops->request(conn, request);
 	}
@@ -390,6 +420,7 @@ int conn_new(struct listener *listener, int fd)
 		return -ENOMEM;
 	conn->listener = listener;
 	conn->fd = fd;
+	conn->story.since = (uint64_t)time(NULL);
 	conn->receive.done = receive_done;
 	conn->send.done = conn_send_done;
 	conn->end.done = end_done;

@@ -82,6 +82,20 @@ const struct conn_peer *conn_peer(const struct conn *conn);
 /* A pidfd of the peer, made when it connected; -1 where that failed. */
 int conn_pidfd(const struct conn *conn);
 
+/* What a connection has been so far. */
+struct conn_story {
+	char program[32]; /* as it calls itself, printable; or "" */
+	uint64_t since; /* seconds since 1970 */
+	uint64_t requests; /* but for Hello */
+};
+
+const struct conn_story *conn_story(const struct conn *conn);
+
+/* Calls @see for each connection that has said Hello and is not ending. */
+void listener_each(const struct listener *listener,
+		   void (*see)(const struct conn *conn, void *data),
+		   void *data);
+
 /*
  * Is there somebody left to read a reply? What came in last may be from a peer
  * who has hung up since, which has not been reported yet.

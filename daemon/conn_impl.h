@@ -64,6 +64,7 @@ struct conn {
 	LIST_ENTRY(conn) link;
 	struct listener *listener;
 	struct conn_peer peer;
+	struct conn_story story;
 	int pidfd;
 	int fd;
 	void *data;

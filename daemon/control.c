@@ -46,6 +46,21 @@ struct cache *control_find(const struct conn *conn, const char *name)
 	return found;
 }
 
+struct cache *control_pick(const struct conn *conn, const char *name,
+			   bool by_id, uint64_t id)
+{
+	struct cache *cache = treekvd.store.first;
+
+	if (!by_id)
+		return control_find(conn, name);
+	while (cache && cache->id != id)
+		cache = cache->next;
+	if (!cache || !cache->named ||
+	    (cache->uid != conn_peer(conn)->uid && !report_sees_all(conn)))
+		return NULL;
+	return cache;
+}
+
 void control_refuse_absent(struct conn *conn, uint64_t id, const char *name)
 {
 	control_refuse(conn, id, -ENOENT,
@@ -64,9 +79,10 @@ void control_done(struct conn *conn, uint64_t id)
 static void on_drop(struct conn *conn, uint64_t id, const Treekv__Drop *request)
 {
 	uid_t uid = conn_peer(conn)->uid;
-	struct cache *cache = control_find(conn, request->name);
+	struct cache *cache = control_pick(conn, request->name,
+					   request->has_cache, request->cache);
 
-	if (!cache && !request->keep_snapshot &&
+	if (!cache && !request->has_cache && !request->keep_snapshot &&
 	    !persist_drop_file(uid, request->name)) {
 		control_done(conn, id);
 		return;
@@ -84,7 +100,8 @@ static void on_drop(struct conn *conn, uint64_t id, const Treekv__Drop *request)
 static void on_inspect(struct conn *conn, uint64_t id,
 		       const Treekv__Inspect *request)
 {
-	struct cache *cache = control_find(conn, request->name);
+	struct cache *cache = control_pick(conn, request->name,
+					   request->has_cache, request->cache);
 
 	if (cache)
 		report_inspect(&treekvd, conn, id, cache);
@@ -111,7 +128,7 @@ static void on_request(struct conn *conn, const Treekv__Request *request)
 		on_drop(conn, id, request->drop);
 		return;
 	case TREEKV__REQUEST__BODY_LIST:
-		report_list(&treekvd, conn, id);
+		report_list(&treekvd, conn, id, request->list);
 		return;
 	case TREEKV__REQUEST__BODY_INSPECT:
 		on_inspect(conn, id, request->inspect);
@@ -134,6 +151,15 @@ static void on_request(struct conn *conn, const Treekv__Request *request)
 	case TREEKV__REQUEST__BODY_PREFILL:
 		prefill_on_request(conn, id, request->prefill);
 		return;
+	case TREEKV__REQUEST__BODY_WORKERS:
+		report_workers(&treekvd, conn, id);
+		return;
+	case TREEKV__REQUEST__BODY_CLIENTS:
+		report_clients(&treekvd, conn, id);
+		return;
+	case TREEKV__REQUEST__BODY_KEPT:
+		report_kept(conn, id, request->kept);
+		return;
 	case TREEKV__REQUEST__BODY_HELLO:
 	case TREEKV__REQUEST__BODY__NOT_SET:
 	case _TREEKV__REQUEST__BODY__CASE_IS_INT_SIZE:
@@ -150,6 +176,7 @@ static void on_closed(struct conn *conn)
 	leave_closed(conn);
 	persist_closed(conn);
 	takeover_closed(conn);
+	report_kept_closed(conn);
 	stream_closed(conn);
 	prefill_closed(conn);
 }

@@ -28,6 +28,10 @@ void control_done(struct conn *conn, uint64_t id);
 /* The peer's cache of that name; for who sees all, anybody's; NULL. */
 struct cache *control_find(const struct conn *conn, const char *name);
 
+/* The same by @id where @by_id, whosoever else has one of that name. */
+struct cache *control_pick(const struct conn *conn, const char *name,
+			   bool by_id, uint64_t id);
+
 /* There is none, and the peer is told so. */
 void control_refuse_absent(struct conn *conn, uint64_t id, const char *name);
 

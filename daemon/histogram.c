@@ -40,6 +40,9 @@ const struct histogram_row histogram_rows[HISTOGRAMS] = {
 	[HISTOGRAM_REQUEST_RESTORE] = { REQUEST("restore") },
 	[HISTOGRAM_REQUEST_EVENTS] = { REQUEST("events") },
 	[HISTOGRAM_REQUEST_PREFILL] = { REQUEST("prefill") },
+	[HISTOGRAM_REQUEST_WORKERS] = { REQUEST("workers") },
+	[HISTOGRAM_REQUEST_CLIENTS] = { REQUEST("clients") },
+	[HISTOGRAM_REQUEST_KEPT] = { REQUEST("kept") },
 };
 
 enum histogram_id histogram_of_request(Treekv__Request__BodyCase request)
@@ -69,6 +72,12 @@ enum histogram_id histogram_of_request(Treekv__Request__BodyCase request)
 		return HISTOGRAM_REQUEST_EVENTS;
 	case TREEKV__REQUEST__BODY_PREFILL:
 		return HISTOGRAM_REQUEST_PREFILL;
+	case TREEKV__REQUEST__BODY_WORKERS:
+		return HISTOGRAM_REQUEST_WORKERS;
+	case TREEKV__REQUEST__BODY_CLIENTS:
+		return HISTOGRAM_REQUEST_CLIENTS;
+	case TREEKV__REQUEST__BODY_KEPT:
+		return HISTOGRAM_REQUEST_KEPT;
 	case TREEKV__REQUEST__BODY_HELLO: /* conn.c answers it */
 	case TREEKV__REQUEST__BODY__NOT_SET:
 	case _TREEKV__REQUEST__BODY__CASE_IS_INT_SIZE:

@@ -117,8 +117,9 @@ void control_leave(struct cache *cache)
 	if (!cache->leaving)
 		store_leave(&treekvd.store);
 	cache->leaving = true;
-	if (cache->ending || cache->given_up || persist_holds(cache) ||
-	    takeover_holds(cache) || prefill_holds(cache))
+	if (cache->ending || cache->looks || cache->given_up ||
+	    persist_holds(cache) || takeover_holds(cache) ||
+	    prefill_holds(cache))
 		return;
 	cache->given_up = true;
 	cache->take_back.done = on_taken_back;

@@ -326,8 +326,9 @@ void persist_on_snapshot(struct conn *conn, uint64_t id,
 	struct asked *asked;
 	char text[256];
 
-	if (!request->all && request->name)
-		cache = control_find(conn, request->name);
+	if (!request->all && (request->name || request->has_cache))
+		cache = control_pick(conn, request->name, request->has_cache,
+				     request->cache);
 	if (!request->all && !cache) {
 		snprintf(text, sizeof(text),
 			 "there is no cache %.*s in memory; 'treekvctl list' "

@@ -16,6 +16,7 @@ struct info {
 	Treekv__CacheInfo message;
 	Treekv__Spec spec;
 	uint32_t *budgets;
+	struct histogram took;
 };
 
 bool report_sees_all(const struct conn *conn)
@@ -146,9 +147,21 @@ static void no_memory(struct conn *conn, uint64_t id)
 	conn_refuse(conn, id, -ENOMEM, "the daemon is out of memory");
 }
 
+static void info_latency(struct info *info, const struct cache *cache)
+{
+	Treekv__CacheInfo *m = &info->message;
+
+	histogram_sum(&info->took, &cache->took);
+	m->compaction = info->took.bucket;
+	for (size_t i = 0; i < HISTOGRAM_BUCKETS; i++)
+		if (info->took.bucket[i])
+			m->n_compaction = i + 1;
+}
+
 /* The caches this peer may see; fills infos and their pointers. */
 static int collect(const struct control *control, const struct conn *conn,
-		   struct info *infos, Treekv__CacheInfo **list, size_t *n)
+		   bool latency, struct info *infos, Treekv__CacheInfo **list,
+		   size_t *n)
 {
 	bool all = report_sees_all(conn);
 
@@ -158,6 +171,8 @@ static int collect(const struct control *control, const struct conn *conn,
 			continue;
 		if (info_init(&infos[*n], c))
 			return -ENOMEM;
+		if (latency)
+			info_latency(&infos[*n], c);
 		list[*n] = &infos[*n].message;
 		++*n;
 	}
@@ -182,7 +197,8 @@ static uint32_t count_on_disk(void)
 	return n;
 }
 
-void report_list(struct control *control, struct conn *conn, uint64_t id)
+void report_list(struct control *control, struct conn *conn, uint64_t id,
+		 const Treekv__List *request)
 {
 	Treekv__ListReply list = TREEKV__LIST_REPLY__INIT;
 	Treekv__Reply reply = TREEKV__REPLY__INIT;
@@ -191,7 +207,8 @@ void report_list(struct control *control, struct conn *conn, uint64_t id)
 
 	list.cache = calloc(most + 1, sizeof(Treekv__CacheInfo *));
 	if (!infos || !list.cache ||
-	    collect(control, conn, infos, list.cache, &list.n_cache)) {
+	    collect(control, conn, request->has_latency && request->latency,
+		    infos, list.cache, &list.n_cache)) {
 		no_memory(conn, id);
 		goto out;
 	}
@@ -211,13 +228,15 @@ static void level_init(Treekv__Level *to, const struct cache *cache, uint32_t l,
 		       uint32_t appended, uint32_t *walk)
 {
 	const struct shm_level *level = &cache_levels(cache)[l];
+	const uint32_t *walks = cache_walks(cache, l);
 	uint32_t heads = cache->index->spec.kv_heads;
 
 	treekv__level__init(to);
-	to->live = level->n_live + appended;
-	to->budget = level->budget;
-	to->capacity = level->capacity;
-	memcpy(walk, cache_walks(cache, l), heads * sizeof(*walk));
+	to->live = shm_load32_relaxed(&level->n_live) + appended;
+	to->budget = shm_load32_relaxed(&level->budget);
+	to->capacity = shm_load32_relaxed(&level->capacity);
+	for (uint32_t h = 0; h < heads; h++)
+		walk[h] = shm_load32_relaxed(&walks[h]);
 	to->walk = walk;
 	to->n_walk = heads;
 }

@@ -14,6 +14,7 @@
 #include "daemon/log.h"
 #include "daemon/persist.h"
 #include "daemon/prefill.h"
+#include "daemon/report.h"
 #include "daemon/service.h"
 #include "daemon/takeover.h"
 #include "proto/barrier.h"
@@ -168,6 +169,7 @@ unsigned int control_stop(void)
 	persist_exit();
 	takeover_exit();
 	prefill_exit();
+	report_kept_exit();
 	loop_exit(&treekvd.loop);
 	return unsaved;
 }

@@ -400,7 +400,8 @@ static const char *refusal(const struct cache *cache, int *error)
 void takeover_on_break(struct conn *conn, uint64_t id,
 		       const Treekv__Break *request)
 {
-	struct cache *cache = control_find(conn, request->name);
+	struct cache *cache = control_pick(conn, request->name,
+					   request->has_cache, request->cache);
 	struct cache_error error = { .text = "out of memory" };
 	const char *why = "there is no such cache";
 	char text[SHM_NAME_MAX + 400];

@@ -53,6 +53,7 @@ struct worker {
 	sem_t started;
 	int error;
 	const char *why;
+	pid_t tid;
 	unsigned int caches; /* the control thread's count */
 
 	struct cache_list ready;
@@ -182,6 +183,7 @@ static void time_publication(struct worker *w, struct cache *cache)
 	uint64_t now = clock_ns();
 
 	timed(w, HISTOGRAM_COMPACTION, now - cache->begun_at);
+	histogram_add(&cache->took, now - cache->begun_at, 1);
 	if (cache->rung_at)
 		timed(w, HISTOGRAM_PUBLICATION, now - cache->rung_at);
 	cache->rung_at = 0;
@@ -575,6 +577,7 @@ static void *worker_main(void *arg)
 	struct worker *w = arg;
 
 	pthread_setname_np(pthread_self(), w->name);
+	w->tid = gettid();
 	w->error = loop_init(&w->loop, WORKER_RING, &w->why);
 	w->loop.idle = worker_idle;
 	sem_post(&w->started);
@@ -641,6 +644,11 @@ unsigned int worker_caches(const struct worker *worker)
 const struct histograms *worker_histograms(const struct worker *worker)
 {
 	return &worker->histograms;
+}
+
+pid_t worker_thread(const struct worker *worker)
+{
+	return worker->tid;
 }
 
 void worker_counters(const struct worker *worker, struct worker_counters *ret)

@@ -9,6 +9,7 @@
 
 #include <stdbool.h>
 #include <stdint.h>
+#include <sys/types.h>
 
 #include "daemon/loop.h"
 
@@ -75,6 +76,8 @@ struct worker *worker_free(struct worker *worker);
 
 /* Caches it has; for choosing the one with the fewest. */
 unsigned int worker_caches(const struct worker *worker);
+
+pid_t worker_thread(const struct worker *worker);
 
 void worker_counters(const struct worker *worker, struct worker_counters *ret);
 
