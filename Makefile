@@ -102,7 +102,7 @@ lib_objs := $(patsubst %,$(O)/client/%.o,cache conn error lease open prefill \
 	probe writer) $(choice_objs) $(proto_objs)
 local_objs := $(O)/client/local.o $(pure_objs)
 ctl_objs := $(patsubst %,$(O)/client/%.o,budget ctl doctor events hugepages \
-	json persist replay replay_print replay_step replay_trace show \
+	json map persist replay replay_print replay_step replay_trace show \
 	show_json) $(lib_objs) $(pure_objs)
 watch_objs := $(O)/bpf/watch_names.o $(patsubst %,$(O)/bpf/%.o,\
 	$(if $(bpf_missing),watch_absent,watch watch_follow watch_read))
@@ -250,7 +250,7 @@ $(O)/man/%: client/%
 
 $(O)/tests/%: $(O)/tests/unit/%.o $(unit_helpers) $(daemon_objs) \
 		$(patsubst %,$(O)/client/%.o,budget cache conn error lease \
-			open prefill probe writer local) $(kernel_objs)
+			map open prefill probe writer local) $(kernel_objs)
 	@mkdir -p $(@D)
 	$(say) LD $@
 	$(Q)$(CC) $(cflags) $(ldflags) -o $@ $(sort $^) -lcmocka -luring \

@@ -5,6 +5,7 @@
  * failed, 2 when the command line makes no sense.
  */
 #include <getopt.h>
+#include <locale.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -15,10 +16,14 @@
 #include "client/events.h"
 #include "client/hugepages.h"
 #include "client/json.h"
+#include "client/map.h"
 #include "client/persist.h"
 #include "client/replay.h"
 #include "client/show.h"
 #include "proto/size.h"
+
+#define KEPT_WIDTH  64 /* parts that inspect's map has */
+#define KEPT_GROUPS 8
 
 enum {
 	EXIT_FAILED = 1,
@@ -91,20 +96,45 @@ static int run_list(struct treekv *kv, const struct options *options)
 	return 0;
 }
 
+/* An older daemon has none, one that is empty neither: then NULL. */
+static Treekv__Reply *ask_kept(struct treekv *kv, const Treekv__CacheInfo *info)
+{
+	Treekv__Request request = TREEKV__REQUEST__INIT;
+	Treekv__Kept kept = TREEKV__KEPT__INIT;
+	uint64_t edge[KEPT_WIDTH + 1];
+	Treekv__Reply *reply;
+
+	kept.cache = info->cache;
+	kept.edge = edge;
+	kept.n_edge = map_edges(edge, KEPT_WIDTH, info->tail, MAP_EVEN) + 1;
+	kept.has_groups = true;
+	kept.groups = KEPT_GROUPS;
+	request.kept = &kept;
+	request.body_case = TREEKV__REQUEST__BODY_KEPT;
+	if (kept.n_edge < 2 || conn_call(kv, &request, &reply, NULL, NULL))
+		return NULL;
+	return reply;
+}
+
 static int run_inspect(struct treekv *kv, const struct options *options)
 {
 	Treekv__Request request = TREEKV__REQUEST__INIT;
 	Treekv__Inspect inspect = TREEKV__INSPECT__INIT;
-	Treekv__Reply *reply;
+	Treekv__Reply *reply, *map;
+	const Treekv__KeptReply *kept;
 
 	inspect.name = (char *)(uintptr_t)options->name;
 	request.inspect = &inspect;
 	if (ask(kv, &request, TREEKV__REQUEST__BODY_INSPECT, &reply))
 		return EXIT_FAILED;
+	map = ask_kept(kv, reply->inspect->info);
+	kept = map ? map->kept : NULL;
 	if (options->json)
-		show_inspect_json(reply->inspect);
+		show_inspect_json(reply->inspect, kept);
 	else
-		show_inspect(reply->inspect);
+		show_inspect(reply->inspect, kept);
+	if (map)
+		treekv__reply__free_unpacked(map, NULL);
 	treekv__reply__free_unpacked(reply, NULL);
 	return 0;
 }
@@ -403,7 +433,10 @@ static int dispatch(int argc, char **argv)
 
 int main(int argc, char **argv)
 {
-	int r = dispatch(argc, argv);
+	int r;
+
+	setlocale(LC_CTYPE, "");
+	r = dispatch(argc, argv);
 
 	if (fflush(stdout) || ferror(stdout)) {
 		perror("treekvctl: cannot write to stdout");

@@ -46,6 +46,10 @@ void json_number(struct json *json, const char *key, uint64_t value)
 
 void json_real(struct json *json, const char *key, double value)
 {
+	if (!isfinite(value)) {
+		json_null(json, key);
+		return;
+	}
 	begin(json, key);
 	fprintf(json->to, "%.3f", value);
 }

@@ -20,7 +20,7 @@ void json_close(struct json *json, char bracket);
 void json_null(struct json *json, const char *key);
 void json_bool(struct json *json, const char *key, bool value);
 void json_number(struct json *json, const char *key, uint64_t value);
-/* With three decimals. */
+/* Three decimals; no number (NaN) and what is infinite are null. */
 void json_real(struct json *json, const char *key, double value);
 /* To the bit; what is no finite number is null. */
 void json_exact(struct json *json, const char *key, double value);

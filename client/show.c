@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSD-2-Clause
 /* A table is a grid of strings; a column is as wide as its widest cell. */
 #include <inttypes.h>
+#include <langinfo.h>
 #include <pwd.h>
 #include <stdarg.h>
 #include <stdbool.h>
@@ -9,6 +10,7 @@
 #include <string.h>
 #include <time.h>
 
+#include "client/map.h"
 #include "client/show.h"
 #include "proto/histogram.h"
 
@@ -357,7 +359,41 @@ static void format_walk(cell to, const Treekv__Level *level)
 		snprintf(to, CELL_SIZE, "%u to %u", low, high);
 }
 
-void show_inspect(const Treekv__InspectReply *inspect)
+/* Which layers a strip is of: "0", "0-3". */
+static void format_layers(cell to, const Treekv__KeptGroup *group)
+{
+	if (group->layers > 1)
+		snprintf(to, CELL_SIZE, "%u-%u", group->layer,
+			 group->layer + group->layers - 1);
+	else
+		snprintf(to, CELL_SIZE, "%u", group->layer);
+}
+
+static void show_kept(const Treekv__KeptReply *kept)
+{
+	bool utf8 = !strcmp(nl_langinfo(CODESET), "UTF-8");
+	const char *const *marks = utf8 ? map_blocks : map_ascii;
+
+	if (map_check(kept))
+		return;
+	printf("\nkept tokens, from the first to the newest: %s all, %s half, "
+	       "%s a quarter, ...\n",
+	       marks[MAP_LEVELS - 1], marks[MAP_LEVELS - 2],
+	       marks[MAP_LEVELS - 3]);
+	for (size_t g = 0; g < kept->n_group; g++) {
+		cell layers;
+
+		format_layers(layers, kept->group[g]);
+		printf("layer %-7s|", layers);
+		for (size_t i = 0; i + 1 < kept->n_edge; i++)
+			fputs(marks[map_level(map_density(kept, g, i))],
+			      stdout);
+		puts("|");
+	}
+}
+
+void show_inspect(const Treekv__InspectReply *inspect,
+		  const Treekv__KeptReply *kept)
 {
 	static const char *const titles[] = { ">LAYER", ">LIVE", ">BUDGET",
 					      ">CAPACITY", "WALK" };
@@ -380,6 +416,8 @@ void show_inspect(const Treekv__InspectReply *inspect)
 		format_walk(row[4], level);
 	}
 	table_print(&table);
+	if (kept)
+		show_kept(kept);
 }
 
 static void format_metric(cell to, const Treekv__Metric *metric)

@@ -10,14 +10,36 @@
 #include <stdint.h>
 
 #include "client/conn.h"
+#include "client/json.h"
 
+/* @kept: NULL when the daemon has not said. */
 void show_list(const Treekv__ListReply *list);
-void show_inspect(const Treekv__InspectReply *inspect);
+void show_inspect(const Treekv__InspectReply *inspect,
+		  const Treekv__KeptReply *kept);
 void show_status(const struct treekv *kv, const Treekv__StatsReply *stats);
 
 void show_list_json(const Treekv__ListReply *list);
-void show_inspect_json(const Treekv__InspectReply *inspect);
+void show_inspect_json(const Treekv__InspectReply *inspect,
+		       const Treekv__KeptReply *kept);
 void show_status_json(const struct treekv *kv, const Treekv__StatsReply *stats);
+
+/* ---- their parts, which treekv-top --json has as well ---- */
+
+/* Who answers. */
+struct show_daemon {
+	const char *daemon; /* program and version */
+	uint64_t pid;
+	const char *socket;
+	uint64_t protocol;
+};
+
+/* The members of the object about a daemon. */
+void show_status_members(struct json *json, const struct show_daemon *daemon,
+			 const Treekv__StatsReply *stats);
+
+/* The members every object about a cache has. */
+void show_info_members(struct json *json, const Treekv__CacheInfo *info,
+		       const char *owner);
 
 /* Names of what a spec has as numbers; "unknown" for a newer daemon's. */
 const char *show_policy(const Treekv__Spec *spec);

@@ -68,12 +68,9 @@ static void json_counts(struct json *json, const Treekv__CacheInfo *info)
 	json_optional(json, "snapshot_fault", info->snapshot_fault);
 }
 
-/* The members every object about a cache has. */
-static void json_info(struct json *json, const Treekv__CacheInfo *info)
+void show_info_members(struct json *json, const Treekv__CacheInfo *info,
+		       const char *owner)
 {
-	char owner[256];
-
-	show_owner(owner, sizeof(owner), info->uid);
 	json_number(json, "cache", info->cache);
 	json_string(json, "name", info->name);
 	json_string(json, "owner", owner);
@@ -94,6 +91,14 @@ static void json_info(struct json *json, const Treekv__CacheInfo *info)
 	json_optional(json, "parent", info->parent);
 	json_number(json, "children", info->children);
 	json_counts(json, info);
+}
+
+static void json_info(struct json *json, const Treekv__CacheInfo *info)
+{
+	char owner[256];
+
+	show_owner(owner, sizeof(owner), info->uid);
+	show_info_members(json, info, owner);
 }
 
 void show_list_json(const Treekv__ListReply *list)
@@ -131,7 +136,39 @@ static void json_spec(struct json *json, const Treekv__Spec *spec)
 	json_close(json, '}');
 }
 
-void show_inspect_json(const Treekv__InspectReply *inspect)
+static void json_wide_numbers(struct json *json, const char *key,
+			      const uint64_t *values, size_t n)
+{
+	json_open(json, key, '[');
+	for (size_t i = 0; i < n; i++)
+		json_number(json, NULL, values[i]);
+	json_close(json, ']');
+}
+
+static void json_kept(struct json *json, const Treekv__KeptReply *kept)
+{
+	json_open(json, "kept", '{');
+	json_wide_numbers(json, "edges", kept->edge, kept->n_edge);
+	json_open(json, "groups", '[');
+	for (size_t i = 0; i < kept->n_group; i++) {
+		const Treekv__KeptGroup *group = kept->group[i];
+
+		json_open(json, NULL, '{');
+		json_number(json, "layer", group->layer);
+		json_number(json, "layers", group->layers);
+		json_number(json, "heads", group->heads);
+		json_number(json, "stride", group->stride);
+		json_wide_numbers(json, "rows", group->rows, group->n_rows);
+		json_numbers(json, "scope", group->scope, group->n_scope);
+		json_number(json, "outside", group->outside);
+		json_close(json, '}');
+	}
+	json_close(json, ']');
+	json_close(json, '}');
+}
+
+void show_inspect_json(const Treekv__InspectReply *inspect,
+		       const Treekv__KeptReply *kept)
 {
 	struct json json = { .to = stdout };
 
@@ -155,6 +192,8 @@ void show_inspect_json(const Treekv__InspectReply *inspect)
 		json_close(&json, '}');
 	}
 	json_close(&json, ']');
+	if (kept)
+		json_kept(&json, kept);
 	json_close(&json, '}');
 	json_end(&json);
 }
@@ -178,21 +217,33 @@ static void json_histogram(struct json *json, const Treekv__Histogram *h)
 	json_close(json, '}');
 }
 
+void show_status_members(struct json *json, const struct show_daemon *daemon,
+			 const Treekv__StatsReply *stats)
+{
+	json_string(json, "daemon", daemon->daemon);
+	json_number(json, "pid", daemon->pid);
+	json_string(json, "socket", daemon->socket);
+	json_number(json, "protocol", daemon->protocol);
+	json_optional(json, "snapshot_fault", stats->snapshot_fault);
+	json_open(json, "metrics", '{');
+	for (size_t i = 0; i < stats->n_metric; i++)
+		json_number(json, stats->metric[i]->name,
+			    stats->metric[i]->value);
+	json_close(json, '}');
+}
+
 void show_status_json(const struct treekv *kv, const Treekv__StatsReply *stats)
 {
+	const struct show_daemon daemon = {
+		.daemon = kv->daemon,
+		.pid = (uint64_t)kv->daemon_pid,
+		.socket = kv->address.sun_path,
+		.protocol = kv->version,
+	};
 	struct json json = { .to = stdout };
 
 	json_open(&json, NULL, '{');
-	json_string(&json, "daemon", kv->daemon);
-	json_number(&json, "pid", (uint64_t)kv->daemon_pid);
-	json_string(&json, "socket", kv->address.sun_path);
-	json_number(&json, "protocol", kv->version);
-	json_optional(&json, "snapshot_fault", stats->snapshot_fault);
-	json_open(&json, "metrics", '{');
-	for (size_t i = 0; i < stats->n_metric; i++)
-		json_number(&json, stats->metric[i]->name,
-			    stats->metric[i]->value);
-	json_close(&json, '}');
+	show_status_members(&json, &daemon, stats);
 	json_open(&json, "histograms", '[');
 	for (size_t i = 0; i < stats->n_histogram; i++)
 		json_histogram(&json, stats->histogram[i]);
