@@ -90,7 +90,7 @@ left_out := $(if $(bpf_missing),"eBPF takes $(bpf_missing)") \
 
 # ---- what is built from what ----------------------------------------------
 
-gen := $(O)/gen/treekv.pb-c.c
+gen := $(O)/gen/treekv.pb-c.c $(O)/gen/sample.pb-c.c
 proto_objs := $(patsubst %,$(O)/proto/%.o,histogram layout size) \
 	$(O)/gen/treekv.pb-c.o
 choice_objs := $(patsubst %,$(O)/daemon/%.o,policy survivors)
@@ -112,11 +112,20 @@ run_objs := $(patsubst client/run/%.c,$(O)/client/run/%.o,\
 	$(wildcard client/run/*.c)) $(O)/client/run/embedded.o \
 	$(O)/client/budget.o \
 	$(lib_objs) $(local_objs)
+# Of treekv-top: what needs neither a terminal nor a daemon, and the rest.
+view_objs := $(patsubst %,$(O)/bpf/%.o,canvas columns filter format history \
+	layout rates record rows sample screen screen_detail screen_header \
+	screen_help screen_table state top_json view) \
+	$(O)/gen/sample.pb-c.o $(patsubst %,$(O)/client/%.o,json map show \
+	show_json)
+top_objs := $(patsubst %,$(O)/bpf/%.o,gather interactive options processes \
+	seen source terminal top) $(view_objs) $(watch_objs) $(lib_objs)
 
-programs := $(patsubst %,$(O)/bin/%,treekvd treekvctl treekv-run)
+programs := $(patsubst %,$(O)/bin/%,treekvd treekvctl treekv-run \
+	treekv-top)
 libraries := $(O)/lib/libtreekv.so.0 $(O)/lib/libtreekv.so
 pages := $(patsubst %,$(O)/man/%,treekvd.8 treekvd.conf.5 treekvctl.1 \
-	treekv-run.1 treekv.3 treekv-probes.7)
+	treekv-run.1 treekv-top.1 treekv.3 treekv-probes.7)
 units := $(patsubst %,$(O)/systemd/%,treekvd.service treekvd.conf)
 
 unit_tests := $(patsubst tests/unit/%.c,$(O)/tests/%,\
@@ -147,15 +156,21 @@ $(O)/%.o: %.S
 
 $(O)/client/run/embedded.o: $(wildcard client/run/*.bin)
 
-$(O)/gen/%.o: $(O)/gen/%.c
+$(O)/gen/%.o: $(O)/gen/%.c | $(gen)
 	$(say) CC $<
 	$(Q)$(CC) $(cppflags) $(cflags) -Wno-unused-parameter -MMD -MP -c \
 		-o $@ $<
 
-$(gen): proto/treekv.proto
+$(O)/gen/treekv.pb-c.c: proto/treekv.proto
 	@mkdir -p $(@D)
 	$(say) PROTOC $<
 	$(Q)$(PROTOC_C) --proto_path=proto --c_out=$(O)/gen treekv.proto
+
+$(O)/gen/sample.pb-c.c: bpf/sample.proto proto/treekv.proto
+	@mkdir -p $(@D)
+	$(say) PROTOC $<
+	$(Q)$(PROTOC_C) --proto_path=proto --proto_path=bpf \
+		--c_out=$(O)/gen sample.proto
 
 $(O)/daemon/metrics.o: extra_cflags := $(daemon_cppflags)
 
@@ -194,6 +209,12 @@ $(O)/bin/treekv-run: $(run_objs)
 	$(Q)$(CC) $(cflags) $(ldflags) -o $@ $(sort $^) -lprotobuf-c \
 		-lxxhash -lm -pthread
 
+$(O)/bin/treekv-top: $(top_objs)
+	@mkdir -p $(@D)
+	$(say) LD $@
+	$(Q)$(CC) $(cflags) $(ldflags) -o $@ $(sort $^) -lncursesw -ltinfo \
+		-lprotobuf-c -lzstd $(watch_libs) -lm -pthread
+
 $(O)/lib/libtreekv.so.0: $(lib_objs) client/libtreekv.map
 	@mkdir -p $(@D)
 	$(say) LD $@
@@ -220,6 +241,14 @@ $(O)/man/treekvd%: daemon/treekvd%.in $(O)/bin/treekvd
 	$(Q)$(O)/bin/treekvd $(print) >$@.options
 	$(Q)sed -e '/@OPTIONS@/{r $@.options' -e 'd;}' $< >$@
 	$(Q)rm $@.options
+
+$(O)/man/treekv-top.1: bpf/treekv-top.1.in $(O)/bin/treekv-top
+	@mkdir -p $(@D)
+	$(Q)$(O)/bin/treekv-top --print-options-man >$@.options
+	$(Q)$(O)/bin/treekv-top --print-columns-man >$@.columns
+	$(Q)sed -e '/@OPTIONS@/{r $@.options' -e 'd;}' \
+		-e '/@COLUMNS@/{r $@.columns' -e 'd;}' $< >$@
+	$(Q)rm $@.options $@.columns
 
 $(O)/systemd/treekvd.conf: $(O)/bin/treekvd
 	@mkdir -p $(@D)
@@ -249,12 +278,13 @@ $(O)/man/%: client/%
 # ---- tests -----------------------------------------------------------------
 
 $(O)/tests/%: $(O)/tests/unit/%.o $(unit_helpers) $(daemon_objs) \
-		$(patsubst %,$(O)/client/%.o,budget cache conn error lease \
-			map open prefill probe writer local) $(kernel_objs)
+		$(view_objs) $(patsubst %,$(O)/client/%.o,budget cache conn \
+			error lease open prefill probe writer local) \
+		$(kernel_objs)
 	@mkdir -p $(@D)
 	$(say) LD $@
 	$(Q)$(CC) $(cflags) $(ldflags) -o $@ $(sort $^) -lcmocka -luring \
-		-lprotobuf-c -lxxhash $(daemon_libs) -lm -pthread
+		-lprotobuf-c -lxxhash -lzstd $(daemon_libs) -lm -pthread
 
 $(O)/tests/helpers/%: $(O)/tests/helpers/%.o $(lib_objs) $(local_objs)
 	@mkdir -p $(@D)
@@ -339,6 +369,10 @@ eval: deps-eval ## how good the policies are; TEXT="FILE...", EVAL=quick
 fuzz: deps-fuzz ## T=60 seconds of every fuzz target
 	$(Q)sh tests/fuzz/run.sh $(O) $(T)
 
+screenshots: deps-check ## pictures of treekv-top at work, for README.md
+	$(Q)$(MAKE) all
+	$(Q)python3 -B tests/demo/screenshot.py $(O) bpf
+
 format: deps-lint ## lay out all sources
 	$(Q)git ls-files '*.c' '*.h' | xargs clang-format -i
 
@@ -419,7 +453,8 @@ help: ## this list
 FORCE:
 
 .PHONY: FORCE all tests demo check check-asan check-tsan bench eval fuzz format \
-	deps deps-check deps-bench deps-eval deps-fuzz deps-lint deps-deb deps-systemd \
+	screenshots deps deps-check deps-bench deps-eval deps-fuzz deps-lint \
+	deps-deb deps-systemd \
 	check-systemd torture deb install uninstall clean help
 
 -include $(shell find $(O) -name systemd-root -prune -o -name deb -prune -o \

@@ -13,12 +13,12 @@ packages()
 		echo gcc libc6-dev make pkg-config liburing-dev \
 			libjemalloc-dev protobuf-c-compiler libprotobuf-c-dev \
 			libxxhash-dev libmicrohttpd-dev systemtap-sdt-dev \
-			clang bpftool libbpf-dev
+			clang bpftool libbpf-dev libncurses-dev libzstd-dev
 		;;
 	demo) echo bible-kjv bible-kjv-text python3 ;;
 	check)
 		echo libcmocka-dev python3 spin mandoc libmicrohttpd12 curl \
-			python3-prometheus-client e2fsprogs mount bpftrace
+			python3-prometheus-client e2fsprogs mount bpftrace tmux
 		;;
 	bench) echo fio python3 redis-server ;;
 	eval) echo bible-kjv bible-kjv-text python3 ;;

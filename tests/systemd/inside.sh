@@ -228,6 +228,8 @@ case_install()
 	echo "figure - exposure: $(tail -n 1 $work/check |
 		grep -oE '[0-9.]+ [A-Z]+')"
 	check "the doctor finds nothing that fails" treekvctl doctor
+	check "treekv-top shows it" sh -c "treekv-top --once --no-ebpf |
+		grep -qF 'process $(main_pid), up'"
 }
 
 case_users()
