@@ -9,16 +9,21 @@ program failed. What the rows mean: README.md beside this file.
 
 import array
 import contextlib
+import fcntl
 import json
 import os
 import pathlib
+import pty
 import random
 import resource
 import shutil
+import signal
 import statistics
+import struct
 import subprocess
 import sys
 import tempfile
+import termios
 import threading
 import time
 
@@ -26,6 +31,9 @@ HUGE_PAGES = 240  # 64 MiB to attach to, two 8B-shaped caches, treekv-run's
 NR_HUGE = pathlib.Path("/proc/sys/vm/nr_hugepages")
 MEMINFO = pathlib.Path("/proc/meminfo")
 IDLE_SECONDS = 5
+TOP_CACHES = 1000
+TOP_SECONDS = 6
+TOP_SAMPLES = 5
 RUN_TOKENS = 3000
 RUN_PAIRS = 5
 PROMPT_TOKENS = 2000
@@ -107,6 +115,8 @@ ROWS = [
      "filling a memfd from memory", "MiB/s", None),
     ("idle", f"wake-ups of an idle daemon in {IDLE_SECONDS} s", None,
      "wake-ups", ("ours", "<=", 0)),
+    ("top", "1,000 caches shown each second: treekv-top and the daemon", None,
+     "% of a core", ("ours", "<=", 2)),
     ("request.attach", "attach and detach, small cache", "two bare echoes",
      "us", None),
     ("request.miss", "attach to a name that is not there", "a bare echo",
@@ -361,6 +371,58 @@ def measure_watching(build, folder, measured, missing):
                 build, watched.pid)
 
 
+def processor_ns(pid):
+    """What a process has used so far, by the scheduler's own account."""
+    return sum(int(task.read_text().split()[0]) for task in
+               pathlib.Path(f"/proc/{pid}/task").glob("*/schedstat"))
+
+
+@contextlib.contextmanager
+def on_terminal(command, rows, columns):
+    """A program on a terminal whose output nobody looks at; yields its pid."""
+    pid, terminal = pty.fork()
+    if not pid:
+        os.execvp(command[0], command)
+    fcntl.ioctl(terminal, termios.TIOCSWINSZ,
+                struct.pack("HHHH", rows, columns, 0, 0))
+
+    def swallow():
+        with contextlib.suppress(OSError):  # the end of a terminal is an error
+            while os.read(terminal, 65536):
+                pass
+
+    reader = threading.Thread(target=swallow)
+    reader.start()
+    try:
+        yield pid
+    finally:
+        os.kill(pid, signal.SIGTERM)
+        os.waitpid(pid, 0)
+        reader.join()
+        os.close(terminal)
+
+
+def measure_top(build, folder):
+    """All caches are idle, so that all that is used is used for watching."""
+    used = []
+    with daemon(build, folder, "top", "never") as watched:
+        socket = str(folder / "top.sock")
+        subprocess.run([build / "tests/bench/bench_top", socket,
+                        str(TOP_CACHES)], check=True)
+        command = ["env", "TERM=xterm-256color", "LC_ALL=C.UTF-8",
+                   str(build / "bin/treekv-top"), "--socket", socket]
+        with on_terminal(command, 40, 120) as pid:
+            time.sleep(TOP_SECONDS)  # eBPF is attached meanwhile
+            for _ in range(TOP_SAMPLES):
+                before = processor_ns(pid) + processor_ns(watched.pid)
+                begin = time.monotonic_ns()
+                time.sleep(TOP_SECONDS)
+                after = processor_ns(pid) + processor_ns(watched.pid)
+                used.append(100 * (after - before) /
+                            (time.monotonic_ns() - begin))
+    return {"top": {"ours": used, "theirs": []}}
+
+
 def switches(pid):
     total = 0
     for status in pathlib.Path(f"/proc/{pid}/task").glob("*/status"):
@@ -518,6 +580,7 @@ def measure_main(build, folder, huge, measured, missing):
     guarded(measured, missing, names_of("evict"), bench, build, "evict")
     guarded(measured, missing, ["probe"], bench, build, "probe")
     measure_watching(build, folder, measured, missing)
+    guarded(measured, missing, ["top"], measure_top, build, folder)
 
 
 def measure_all(build, no_huge):
