@@ -388,7 +388,7 @@ static void ask_to_load_all(struct asked *asked, const struct conn *conn)
 {
 	struct disk_entry *entry, *next;
 
-	disk_scan(persist.root);
+	disk_scan(persist.root, false);
 	for (entry = disk_first(); entry; entry = next) {
 		char name[SHM_NAME_MAX + 1];
 

@@ -169,25 +169,29 @@ static void scan_snapshot(const char *root, uid_t uid, const char *name)
 	disk_damaged(uid, name, why.text);
 }
 
-/* Temporary files are what a predecessor did not finish. */
-static void scan_file(const char *root, uid_t uid, DIR *dir, const char *file)
+/* Temporary files are what a predecessor did not finish, or what we write. */
+static void scan_file(const char *root, uid_t uid, DIR *dir, const char *file,
+		      bool starting)
 {
 	size_t length = strlen(file);
 	char name[SHM_NAME_MAX + 1];
 
-	if (length < 5 || length - 4 > SHM_NAME_MAX)
+	if (length < 5)
+		return;
+	if (!strcmp(file + length - 4, ".tmp")) {
+		if (starting)
+			unlinkat(dirfd(dir), file, 0);
+		return;
+	}
+	if (length - 4 > SHM_NAME_MAX || strcmp(file + length - 4, ".tkv"))
 		return;
 	memcpy(name, file, length - 4);
 	name[length - 4] = '\0';
-	if (store_name_check(name))
-		return;
-	if (!strcmp(file + length - 4, ".tmp"))
-		unlinkat(dirfd(dir), file, 0);
-	else if (!strcmp(file + length - 4, ".tkv"))
+	if (!store_name_check(name))
 		scan_snapshot(root, uid, name);
 }
 
-static void scan_user(const char *root, const char *folder)
+static void scan_user(const char *root, const char *folder, bool starting)
 {
 	struct dirent *file;
 	char *end, *path;
@@ -201,7 +205,7 @@ static void scan_user(const char *root, const char *folder)
 		return;
 	dir = opendir(path);
 	while (dir && (file = readdir(dir)))
-		scan_file(root, (uid_t)uid, dir, file->d_name);
+		scan_file(root, (uid_t)uid, dir, file->d_name, starting);
 	if (dir)
 		closedir(dir);
 	else
@@ -210,7 +214,7 @@ static void scan_user(const char *root, const char *folder)
 	free(path);
 }
 
-void disk_scan(const char *root)
+void disk_scan(const char *root, bool starting)
 {
 	struct dirent *folder;
 	DIR *dir = opendir(root);
@@ -224,6 +228,6 @@ void disk_scan(const char *root)
 		return;
 	}
 	while ((folder = readdir(dir)))
-		scan_user(root, folder->d_name);
+		scan_user(root, folder->d_name, starting);
 	closedir(dir);
 }

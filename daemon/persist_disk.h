@@ -21,8 +21,11 @@ struct disk_entry {
 	struct snapshot_error why; /* then */
 };
 
-/* Reads the folder anew; what is no snapshot is logged and left alone. */
-void disk_scan(const char *root);
+/*
+ * Reads the folder anew; what is no snapshot is logged and left alone.
+ * @starting: files that a predecessor has not finished are removed.
+ */
+void disk_scan(const char *root, bool starting);
 void disk_exit(void);
 
 struct disk_entry *disk_first(void);

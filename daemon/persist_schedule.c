@@ -162,7 +162,7 @@ void persist_start(void)
 	make_root();
 	if (!persist.root)
 		return;
-	disk_scan(persist.root);
+	disk_scan(persist.root, true);
 	adopt_marks();
 	if (treekvd.config->restore == RESTORE_EAGER)
 		restore_all();

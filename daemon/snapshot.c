@@ -51,19 +51,25 @@ static bool slice(struct worker_task *task, struct staging *staging)
 	return !job->state.waiting && !task->over;
 }
 
-static int set_paths(struct snapshot_job *job, const char *root, uid_t uid,
-		     const char *name)
+/*
+ * The temporary file has the cache's number in its name: one that is dropped
+ * while it is being written may have an heir of its name, who is written, too.
+ */
+static int set_paths(struct snapshot_job *job, const char *root,
+		     const struct cache *cache)
 {
 	job->root = strdup(root);
-	if (!job->root || asprintf(&job->folder, "%s/%u", root, uid) < 0) {
+	if (!job->root ||
+	    asprintf(&job->folder, "%s/%u", root, cache->uid) < 0) {
 		job->folder = NULL;
 		return -ENOMEM;
 	}
-	if (asprintf(&job->path, "%s/%s.tkv", job->folder, name) < 0) {
+	if (asprintf(&job->path, "%s/%s.tkv", job->folder, cache->name) < 0) {
 		job->path = NULL;
 		return -ENOMEM;
 	}
-	if (asprintf(&job->temp, "%s/%s.tmp", job->folder, name) < 0) {
+	if (asprintf(&job->temp, "%s/%s.%llx.tmp", job->folder, cache->name,
+		     (unsigned long long)cache->id) < 0) {
 		job->temp = NULL;
 		return -ENOMEM;
 	}
@@ -81,7 +87,7 @@ int snapshot_job_new(struct snapshot_job **ret, struct cache *cache,
 	job->state.hash = XXH3_createState();
 	job->state.chunk = calloc(STAGING_SLOTS, sizeof(*job->state.chunk));
 	if (!job->state.hash || !job->state.chunk ||
-	    set_paths(job, root, cache->uid, cache->name)) {
+	    set_paths(job, root, cache)) {
 		snapshot_job_free(job);
 		return -ENOMEM;
 	}
@@ -249,6 +255,11 @@ int snapshot_peek(struct snapshot_info **ret, const char *root, uid_t uid,
 	/* Not blocking: somebody may have put a FIFO there. */
 	fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
 	r = fd < 0 ? -errno : peek_fd(ret, fd, uid, name, why);
+	if (r == -ELOOP) {
+		snprintf(why->text, sizeof(why->text),
+			 "it is a symbolic link, which is not followed");
+		r = -EBADMSG;
+	}
 	if (r && !*why->text)
 		snprintf(why->text, sizeof(why->text), "%s", strerror(-r));
 	if (fd >= 0)

@@ -230,27 +230,60 @@ static void test_a_writer_that_lies_is_not_saved(void **state)
 	bed_free(bed);
 }
 
+/* Until it has opened its temporary file; nothing is in flight then. */
+static void run_to_the_rows(struct snapshot_job *job)
+{
+	while (!job->state.made_temp)
+		if (!job->task.slice(&job->task, bed_staging))
+			loop_turn(&bed_loop);
+}
+
 static void test_a_cancelled_job_leaves_nothing(void **state)
 {
 	struct treekv_spec spec = bed_large_spec();
 	struct bed *bed = bed_new(&spec, "cancel");
 	struct snapshot_job *job;
 	struct stat st;
-	char path[256];
 
 	(void)state;
 	bed_write(bed, 200);
 	assert_int_equal(snapshot_save(&job, bed->cache, bed_root, 0), 0);
-	for (int i = 0; i < 4; i++)
-		if (!job->task.slice(&job->task, bed_staging))
-			loop_turn(&bed_loop);
+	run_to_the_rows(job);
+	assert_int_equal(stat(job->temp, &st), 0);
 	job->cancel = true;
 	bed_run(job);
 	assert_int_equal(job->error, -ECANCELED);
+	assert_int_equal(stat(job->temp, &st), -1);
 	snapshot_job_free(job);
-	snprintf(path, sizeof(path), "%s/%u/cancel.tmp", bed_root, BED_UID);
-	assert_int_equal(stat(path, &st), -1);
 	bed_free(bed);
+}
+
+/* Dropped in the middle of it, with another of that name being saved by now. */
+static void test_who_is_cancelled_leaves_his_heirs_file_alone(void **state)
+{
+	struct treekv_spec spec = fixture_spec();
+	struct bed *old = bed_new(&spec, "name"),
+		   *heir = bed_new(&spec, "name");
+	struct snapshot_job *first, *second;
+
+	(void)state;
+	heir->cache->id = old->cache->id + 1;
+	bed_write(old, 10);
+	bed_write(heir, 20);
+	assert_int_equal(snapshot_save(&first, old->cache, bed_root, 0), 0);
+	assert_int_equal(snapshot_save(&second, heir->cache, bed_root, 0), 0);
+	run_to_the_rows(first);
+	run_to_the_rows(second);
+	first->cancel = true;
+	bed_run(first);
+	assert_int_equal(first->error, -ECANCELED);
+	bed_run(second);
+	assert_int_equal(second->error, 0);
+	assert_int_equal(second->info->header.tail, 20);
+	snapshot_job_free(first);
+	snapshot_job_free(second);
+	bed_free(old);
+	bed_free(heir);
 }
 
 int main(void)
@@ -266,6 +299,8 @@ int main(void)
 		cmocka_unit_test(test_a_commit_during_the_cut_is_noticed),
 		cmocka_unit_test(test_a_writer_that_lies_is_not_saved),
 		cmocka_unit_test(test_a_cancelled_job_leaves_nothing),
+		cmocka_unit_test(
+			test_who_is_cancelled_leaves_his_heirs_file_alone),
 	};
 
 	return cmocka_run_group_tests(tests, bed_set_up, bed_tear_down);
