@@ -498,6 +498,11 @@ uint64_t cache_stalls(const struct cache *cache)
 	return stalls <= tail ? stalls : tail;
 }
 
+enum compact_fault cache_check_word(const struct cache *cache, uint64_t word)
+{
+	return compact_check_word(newest(cache), cache->rows, word);
+}
+
 enum compact_fault cache_fault(const struct cache *cache)
 {
 	return shm_load_relaxed(&cache->index->quarantined);

@@ -185,6 +185,9 @@ const void *cache_order(const struct cache *cache, uint32_t layer,
 uint64_t cache_commit_under(const struct cache *cache, uint64_t word);
 uint64_t cache_commit(const struct cache *cache);
 
+/* Is that word, just loaded, one of an honest writer? On the cache's worker. */
+enum compact_fault cache_check_word(const struct cache *cache, uint64_t word);
+
 /* 0, or why the cache is quarantined. */
 enum compact_fault cache_fault(const struct cache *cache);
 

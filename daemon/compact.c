@@ -23,7 +23,7 @@ const char *compact_fault_text(enum compact_fault fault)
 	case COMPACT_FAULT_COMMIT:
 		return "its writer committed a tail outside of its slots";
 	case COMPACT_FAULT_HEAD:
-		return "its writer's head is behind what he committed";
+		return "its writer's head is outside of what he may write";
 	case COMPACT_FAULT_SEEN:
 		return "its writer has seen a generation that is not";
 	case COMPACT_FAULT_HOLE:
@@ -165,20 +165,32 @@ int compact_resume(struct shm_index *index, uint64_t generation,
 	return 0;
 }
 
+enum compact_fault compact_check_word(const struct shm_buffer *newest,
+				      const struct shm_rows *rows,
+				      uint64_t word)
+{
+	uint64_t head = shm_load_relaxed(&rows->head);
+	uint64_t limit = newest->base_tail + newest->free;
+	uint64_t tail =
+		shm_commit_tail(shm_commit_under(word, newest->prefill));
+
+	if (tail < newest->base_tail || tail > limit)
+		return COMPACT_FAULT_COMMIT;
+	if (head < shm_commit_tail(word) || head > limit)
+		return COMPACT_FAULT_HEAD;
+	return COMPACT_SOUND;
+}
+
 uint64_t compact_load_commit(struct compaction *c)
 {
 	const struct shm_buffer *buffer = buffer_of(c->index, c->generation);
 	/* Pairs with the release in treekv_commit(). */
 	uint64_t word = shm_load_acquire(&c->rows->commit);
-	uint64_t head = shm_load_relaxed(&c->rows->head);
-	uint64_t commit = shm_commit_under(word, buffer->prefill);
-	uint64_t tail = shm_commit_tail(commit);
+	enum compact_fault fault = compact_check_word(buffer, c->rows, word);
 
-	if (tail < buffer->base_tail || tail > buffer->base_tail + buffer->free)
-		c->fault = COMPACT_FAULT_COMMIT;
-	else if (head < shm_commit_tail(word))
-		c->fault = COMPACT_FAULT_HEAD;
-	return commit;
+	if (fault)
+		c->fault = fault;
+	return shm_commit_under(word, buffer->prefill);
 }
 
 /* Each is loaded once: he may be at it this moment. */

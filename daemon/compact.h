@@ -18,7 +18,7 @@
 enum compact_fault {
 	COMPACT_SOUND,
 	COMPACT_FAULT_COMMIT, /* the tail is outside of what fits */
-	COMPACT_FAULT_HEAD, /* head is behind the tail */
+	COMPACT_FAULT_HEAD, /* head is behind the tail, or beyond all slots */
 	COMPACT_FAULT_SEEN, /* a generation that was never published */
 	COMPACT_FAULT_HOLE, /* pages of rows were punched out */
 	COMPACT_FAULT_ROWS, /* the constants of rows are not what they were */
@@ -70,6 +70,14 @@ void compact_format_orders(struct shm_index *index);
  */
 enum compact_fault compact_check(const struct shm_index *index,
 				 const struct shm_rows *rows);
+
+/*
+ * The same of @word, which was loaded from commit, and of head. On the thread
+ * that publishes, or while nobody writes: @newest stays that.
+ */
+enum compact_fault compact_check_word(const struct shm_buffer *newest,
+				      const struct shm_rows *rows,
+				      uint64_t word);
 
 /**
  * compact_resume - go on from a kept order instead of an empty one

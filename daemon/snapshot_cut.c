@@ -18,6 +18,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "daemon/compact.h"
 #include "daemon/order.h"
 #include "daemon/snapshot_cut.h"
 #include "proto/barrier.h"
@@ -134,20 +135,6 @@ static void copy_scores(struct snapshot_cut *cut, const struct shm_index *index,
 	}
 }
 
-/* @word is commit as it is there, @tail what that says. */
-static int check_words(const struct shm_buffer *buffer,
-		       const struct shm_rows *rows, uint64_t word,
-		       uint64_t tail)
-{
-	uint64_t head = shm_load_relaxed(&rows->head);
-
-	if (tail < buffer->base_tail ||
-	    tail > buffer->base_tail + buffer->free ||
-	    head < shm_commit_tail(word))
-		return -EUCLEAN;
-	return 0;
-}
-
 int snapshot_cut_take(struct snapshot_cut *cut, const struct shm_index *index,
 		      const struct shm_rows *rows)
 {
@@ -158,12 +145,10 @@ int snapshot_cut_take(struct snapshot_cut *cut, const struct shm_index *index,
 	uint64_t commit = shm_commit_under(word, buffer->prefill);
 	unsigned int parity = shm_commit_parity(commit);
 	uint8_t again[SHM_NOTE_SIZE];
-	int r;
 
+	if (compact_check_word(buffer, rows, word))
+		return -EUCLEAN;
 	header->tail = shm_commit_tail(commit);
-	r = check_words(buffer, rows, word, header->tail);
-	if (r)
-		return r;
 	header->parity = parity;
 	header->base_tail = buffer->base_tail;
 	header->generation = buffer->generation;

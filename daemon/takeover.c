@@ -118,6 +118,7 @@ static void copy_head(struct takeover *t, const struct shm_layer *layer,
 	}
 }
 
+/* What lay beyond commit is free: of this memfd nobody has read yet. */
 static void copy_words(struct takeover *t, uint64_t commit)
 {
 	const struct shm_rows *from = t->cache->rows;
@@ -130,7 +131,7 @@ static void copy_words(struct takeover *t, uint64_t commit)
 		.cache_id = t->cache->id,
 		.rows_size = t->cache->rows_size,
 		.commit = commit,
-		.head = shm_load_relaxed(&from->head),
+		.head = shm_commit_tail(commit),
 		.seen = shm_load_relaxed(&t->cache->index->generation),
 		.stalls = cache_stalls(t->cache),
 		.stall_ns = shm_load_relaxed(&from->stall_ns),
@@ -140,18 +141,28 @@ static void copy_words(struct takeover *t, uint64_t commit)
 	memcpy(to->note, from->note, sizeof(to->note));
 }
 
+/* Loads commit and checks that very word: he may have another one by now. */
+static uint64_t load_commit(struct takeover *t)
+{
+	/* Pairs with the release in treekv_commit(). */
+	uint64_t word = shm_load_acquire(&t->cache->rows->commit);
+
+	if (compact_check(t->cache->index, t->cache->rows) ||
+	    cache_check_word(t->cache, word))
+		t->error = -EUCLEAN;
+	return word;
+}
+
 /* What steps change, once more. Return: whether the commit stood still. */
 static bool copy_pass(struct takeover *t)
 {
 	const struct shm_index *index = t->cache->index;
 	const struct shm_layer *layers =
 		(const void *)((const char *)index + index->layers);
-	/* Pairs with the release in treekv_commit(). */
-	uint64_t commit = shm_load_acquire(&t->cache->rows->commit);
+	uint64_t commit = load_commit(t);
 	uint64_t tail = shm_commit_tail(cache_commit_under(t->cache, commit));
 	struct cache_look look;
 
-	t->error = compact_check(index, t->cache->rows) ? -EUCLEAN : 0;
 	if (t->error)
 		return true;
 	cache_look(t->cache, &look);
@@ -173,15 +184,16 @@ static bool copy_slice(struct worker_task *task, struct staging *staging)
 	(void)staging;
 	if (!t->copied) {
 		worker_hold(t->cache);
-		t->tail = shm_commit_tail(cache_commit(t->cache));
+		t->tail = shm_commit_tail(
+			cache_commit_under(t->cache, load_commit(t)));
 	}
-	if (left) {
+	if (left && !t->error) {
 		left = left < SLICE ? left : SLICE;
 		copy_range(t, t->copied, left);
 		t->copied += left;
 		return true;
 	}
-	task->over = copy_pass(t);
+	task->over = t->error || copy_pass(t);
 	if (!task->over && ++t->passes == PASSES_MAX) {
 		t->error = -EBUSY;
 		task->over = true;

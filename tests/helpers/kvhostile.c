@@ -4,7 +4,8 @@
  * 200 honest tokens, then what the lie says, and rings. Prints "quarantined N"
  * (enum compact_fault) as soon as the daemon has found it out, or "sound" when
  * the lie is one that harms the liar only: then it goes on and the daemon has
- * to follow. Exit status: 0; 3 the library refused; 4 nothing came of it.
+ * to follow. One lie goes on until the lease is broken: "lying", then "lost".
+ * Exit status: 0; 3 the library refused; 4 nothing came of it.
  */
 #include <inttypes.h>
 #include <math.h>
@@ -37,6 +38,37 @@ static void commit_of_the_past(struct treekv_cache *cache)
 static void head_behind(struct treekv_cache *cache)
 {
 	shm_store_release(&cache->rows->head, 1);
+}
+
+/* No order is told: a reader of the rows would wait for his window for ever. */
+static void head_beyond(struct treekv_cache *cache)
+{
+	shm_store_release(&cache->rows->head, UINT64_C(1) << 41);
+}
+
+/* Is the lease still ours? */
+static bool is_ours(const struct treekv_cache *cache)
+{
+	uint64_t generation = shm_load_acquire(&cache->index->generation);
+	const struct shm_buffer *buffer =
+		(const void *)((const char *)cache->index +
+			       cache->index->buffer[generation & 1]);
+
+	return buffer->rows_inode == cache->rows_inode;
+}
+
+/* Whoever looks twice sees two words, one of which is right. */
+static void two_faced(struct treekv_cache *cache)
+{
+	uint64_t right = shm_load_relaxed(&cache->rows->commit);
+	time_t end = time(NULL) + DEADLINE_S;
+
+	puts("lying");
+	fflush(stdout);
+	while (is_ours(cache) && time(NULL) < end)
+		for (int i = 0; i < 1000; i++)
+			shm_store_release(&cache->rows->commit,
+					  i / 10 % 2 ? right : 2);
 }
 
 static void seen_ahead(struct treekv_cache *cache)
@@ -89,29 +121,6 @@ static void bad_numbers(struct treekv_cache *cache)
 		}
 }
 
-static const struct lie {
-	const char *name;
-	void (*tell)(struct treekv_cache *cache);
-	bool own_harm;
-} lies[] = {
-	{ "commit-beyond", commit_beyond, false },
-	{ "commit-of-the-past", commit_of_the_past, false },
-	{ "head-behind", head_behind, false },
-	{ "seen-ahead", seen_ahead, false },
-	{ "garbage", garbage, false },
-	{ "hole", hole, false },
-	{ "huge-hole", huge_hole, false },
-	{ "bad-numbers", bad_numbers, true },
-};
-
-static const struct lie *find_lie(const char *name)
-{
-	for (size_t i = 0; i < sizeof(lies) / sizeof(*lies); i++)
-		if (!strcmp(lies[i].name, name))
-			return &lies[i];
-	return NULL;
-}
-
 static int refused(const char *what)
 {
 	fprintf(stderr, "kvhostile: %s: %s\n", what, treekv_error());
@@ -127,8 +136,9 @@ static int run_to(struct selfcheck *s, uint64_t tail)
 }
 
 /* The words that we may still read are the daemon's. */
-static int await_verdict(struct treekv_cache *cache)
+static int await_verdict(struct selfcheck *s)
 {
+	struct treekv_cache *cache = s->cache;
 	const uint64_t *word = &cache->index->quarantined;
 	time_t end = time(NULL) + DEADLINE_S;
 	uint64_t fault;
@@ -162,6 +172,42 @@ static int live_with_it(struct selfcheck *s)
 	return 0;
 }
 
+/* Our lease has been broken. */
+static int lose_it(struct selfcheck *s)
+{
+	if (selfcheck_step(s, UINT64_MAX) && s->cache->lost) {
+		puts("lost");
+		return 0;
+	}
+	fprintf(stderr, "kvhostile: the lease is still ours\n");
+	return 4;
+}
+
+static const struct lie {
+	const char *name;
+	void (*tell)(struct treekv_cache *cache);
+	int (*then)(struct selfcheck *s);
+} lies[] = {
+	{ "commit-beyond", commit_beyond, await_verdict },
+	{ "commit-of-the-past", commit_of_the_past, await_verdict },
+	{ "head-behind", head_behind, await_verdict },
+	{ "head-beyond", head_beyond, await_verdict },
+	{ "seen-ahead", seen_ahead, await_verdict },
+	{ "garbage", garbage, await_verdict },
+	{ "hole", hole, await_verdict },
+	{ "huge-hole", huge_hole, await_verdict },
+	{ "bad-numbers", bad_numbers, live_with_it },
+	{ "two-faced", two_faced, lose_it },
+};
+
+static const struct lie *find_lie(const char *name)
+{
+	for (size_t i = 0; i < sizeof(lies) / sizeof(*lies); i++)
+		if (!strcmp(lies[i].name, name))
+			return &lies[i];
+	return NULL;
+}
+
 int main(int argc, char **argv)
 {
 	const struct lie *lie = argc > 1 ? find_lie(argv[1]) : NULL;
@@ -186,7 +232,7 @@ int main(int argc, char **argv)
 	r = run_to(&s, HONEST);
 	if (!r) {
 		lie->tell(s.cache);
-		r = lie->own_harm ? live_with_it(&s) : await_verdict(s.cache);
+		r = lie->then(&s);
 	}
 	treekv_detach(s.cache);
 	treekv_close(kv);

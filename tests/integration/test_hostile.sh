@@ -40,7 +40,8 @@ exec 9>"$dir/in"
 wait_for_line "$dir/honest" paused
 lie commit-beyond "its writer committed a tail outside of its slots"
 lie commit-of-the-past "its writer committed a tail outside of its slots"
-lie head-behind "its writer's head is behind what he committed"
+lie head-behind "its writer's head is outside of what he may write"
+lie head-beyond "its writer's head is outside of what he may write"
 lie seen-ahead "its writer has seen a generation that is not"
 echo >&9
 wait_for_line "$dir/honest" "holding 200"
@@ -59,6 +60,29 @@ else
 fi
 stop_daemon
 check "the daemon stops cleanly" [ "$status" -eq 0 ]
+
+# break_two_faced: his lease, or he is found out
+break_two_faced()
+{
+	"$helpers/kvhostile" two-faced >"$dir/out" 2>"$dir/err" &
+	children=$!
+	wait_for_line "$dir/out" lying
+	"$treekvctl" lease break hostile >>"$dir/broken" 2>&1
+	kill -KILL $children 2>/dev/null
+	wait $children 2>/dev/null
+	children=
+	"$treekvctl" drop hostile >/dev/null 2>&1
+}
+
+start_daemon --workers 1 --snapshot-on-stop no
+for _ in $(seq 24); do
+	break_two_faced
+done
+check "a lease is broken whatever its holder says meanwhile" \
+	"$treekvctl" status
+says "some are found out" "$dir/broken" "damaged its words"
+stop_daemon
+check "and the daemon stops cleanly" [ "$status" -eq 0 ]
 
 # What was found out stays found out, whatever of the rows is left.
 start_daemon --keeper --workers 1 --snapshot-on-stop no

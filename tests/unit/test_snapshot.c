@@ -214,19 +214,33 @@ static void test_a_commit_during_the_cut_is_noticed(void **state)
 	bed_free(bed);
 }
 
-static void test_a_writer_that_lies_is_not_saved(void **state)
+static void refuse_liar(struct bed *bed)
 {
-	struct treekv_spec spec = fixture_spec();
-	struct bed *bed = bed_new(&spec, "liar");
 	struct snapshot_job *job;
 
-	(void)state;
-	bed_write(bed, 20);
-	bed->rows->commit = shm_commit_pack(20000, 0);
 	assert_int_equal(snapshot_save(&job, bed->cache, bed_root, 0), 0);
 	bed_run(job);
 	assert_int_equal(job->error, -EUCLEAN);
 	snapshot_job_free(job);
+}
+
+static void test_a_writer_that_lies_is_not_saved(void **state)
+{
+	struct treekv_spec spec = fixture_spec();
+	struct bed *bed = bed_new(&spec, "liar");
+	uint64_t commit, head;
+
+	(void)state;
+	bed_write(bed, 20);
+	commit = bed->rows->commit;
+	head = bed->rows->head;
+	bed->rows->commit = shm_commit_pack(20000, 0);
+	refuse_liar(bed);
+	bed->rows->commit = commit;
+	bed->rows->head = head - 1;
+	refuse_liar(bed);
+	bed->rows->head = UINT64_MAX;
+	refuse_liar(bed);
 	bed_free(bed);
 }
 
