@@ -124,10 +124,14 @@ static void unready(struct worker *w, struct cache *cache)
 		w->heard = NULL;
 }
 
+/* Told once: what tells of it is the cache's, and may still be on its way. */
 static void quarantine(struct worker *w, struct cache *cache)
 {
+	bool told = shm_load_relaxed(&cache->index->quarantined);
+
 	shm_store_release(&cache->index->quarantined, cache->compaction.fault);
-	event_quarantined_by_worker(cache);
+	if (!told)
+		event_quarantined_by_worker(cache);
 	unready(w, cache);
 	worker_wake(cache);
 }

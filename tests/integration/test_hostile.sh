@@ -81,6 +81,11 @@ done
 check "a lease is broken whatever its holder says meanwhile" \
 	"$treekvctl" status
 says "some are found out" "$dir/broken" "damaged its words"
+python3 -B "$(dirname "$0")/found_once.py" "$TREEKV_SOCKET" >"$dir/out" 2>&1
+says "the prompt of a liar is refused" "$dir/out" \
+	"its writer committed a tail outside of its slots"
+check "and he is found out once" \
+	test "$(grep -c 'event="cache quarantined" name=liar' "$log")" -eq 1
 stop_daemon
 check "and the daemon stops cleanly" [ "$status" -eq 0 ]
 
