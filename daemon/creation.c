@@ -45,11 +45,8 @@ static int pool_check(struct shm_spec *spec, const uint32_t *budgets, char *why,
 	uint64_t wanted = cache_bytes_wanted(
 		spec, budgets,
 		(enum config_huge_pages)treekvd.config->huge_pages);
-	uint64_t left = treekvd.store.pool > treekvd.store.used ?
-				treekvd.store.pool - treekvd.store.used :
-				0;
 
-	if (wanted <= left)
+	if (wanted <= store_left(&treekvd.store))
 		return 0;
 	snprintf(why, size,
 		 "the pool is used up: %llu of %llu bytes are in use and this "

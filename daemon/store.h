@@ -27,6 +27,12 @@ struct store {
 
 void store_init(struct store *store, uint64_t pool);
 
+/* Bytes that may still be charged. What is adopted may be more than the pool. */
+static inline uint64_t store_left(const struct store *store)
+{
+	return store->pool > store->used ? store->pool - store->used : 0;
+}
+
 /* NULL when this user has none of that name. */
 struct cache *store_find(const struct store *store, uid_t uid,
 			 const char *name);

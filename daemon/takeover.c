@@ -403,7 +403,7 @@ static const char *refusal(const struct cache *cache, int *error)
 	if (prefill_holds(cache))
 		return "a prompt of his is being committed; try again";
 	*error = -ENOSPC;
-	if (treekvd.store.pool - treekvd.store.used < cache->rows_size)
+	if (store_left(&treekvd.store) < cache->rows_size)
 		return "the pool has no room for a copy of its rows; drop "
 		       "caches, or give the daemon a larger --pool";
 	return NULL;

@@ -107,6 +107,25 @@ test_the_copy_survives_the_daemon()
 	holder_ends kept
 }
 
+# The pool of the next daemon may be smaller than what it adopts.
+test_a_pool_that_is_too_small()
+{
+	stop_daemon
+	: >"$dir/small"
+	start_daemon --keeper --config "$dir/small" --snapshot-on-stop no
+	holder small STOP
+	echo "pool = 64K" >"$dir/small"
+	kill -KILL "$("$treekvctl" status --json | python3 -c \
+		'import json, sys; print(json.load(sys.stdin)["pid"])')"
+	wait_for "$treekvctl" status
+	"$treekvctl" lease break small >"$dir/err" 2>&1
+	says "a pool that is used up has no room for a copy" "$dir/err" \
+		"the pool has no room for a copy of its rows"
+	kill -KILL $children
+	wait $children 2>/dev/null
+	children=
+}
+
 start_daemon
 # shellcheck disable=SC2086
 "$run" $on --cache whole --generate 1 >/dev/null 2>"$dir/err"
@@ -114,4 +133,5 @@ test_a_stopped_holder_loses_his_cache
 test_a_running_holder_loses_his_cache
 test_refusals
 test_the_copy_survives_the_daemon
+test_a_pool_that_is_too_small
 exit $failed
