@@ -83,6 +83,13 @@ static const struct request_kind {
 					 true },
 };
 
+/* Of this thread's last call: the connection may be in another's by then. */
+static _Thread_local struct {
+	bool answered;
+	bool in_doubt;
+	uint64_t session;
+} last;
+
 /* A reply as it comes in. */
 struct inbox {
 	uint8_t *bytes;
@@ -562,6 +569,9 @@ int conn_call_within(struct treekv *kv, int timeout_ms,
 	assert(timeout_ms > 0);
 	pthread_mutex_lock(&kv->lock);
 	r = call(kv, timeout_ms, request, &reply, &inbox);
+	last.answered = kv->fd >= 0;
+	last.in_doubt = kv->in_doubt;
+	last.session = kv->session;
 	pthread_mutex_unlock(&kv->lock);
 	if (!r) {
 		*ret = reply;
@@ -630,14 +640,19 @@ int conn_next(struct treekv *kv, const Treekv__Request *request,
 	return r;
 }
 
-bool conn_answered(const struct treekv *kv)
+bool conn_answered(void)
 {
-	return kv->fd >= 0;
+	return last.answered;
 }
 
-bool conn_in_doubt(const struct treekv *kv)
+bool conn_in_doubt(void)
 {
-	return kv->in_doubt;
+	return last.in_doubt;
+}
+
+uint64_t conn_session(void)
+{
+	return last.session;
 }
 
 int conn_alive(struct treekv *kv, uint64_t session)

@@ -78,11 +78,14 @@ int conn_call_within(struct treekv *kv, int timeout_ms,
 int conn_next(struct treekv *kv, const Treekv__Request *request,
 	      Treekv__Reply **ret);
 
-/* Did the last call that failed fail by the daemon's word? */
-bool conn_answered(const struct treekv *kv);
+/* Did this thread's last call, which failed, fail by the daemon's word? */
+bool conn_answered(void);
 
 /* Or may it have been done all the same, though nobody said so? */
-bool conn_in_doubt(const struct treekv *kv);
+bool conn_in_doubt(void);
+
+/* The session of the connection that it was made on last. */
+uint64_t conn_session(void);
 
 /*
  * Is the connection of that session still up? Does not wait. Return: 1 or 0;

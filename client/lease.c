@@ -99,7 +99,7 @@ static int give_back(struct treekv *kv, uint64_t lease, uint64_t nonce,
 	request.detach = &detach;
 	r = conn_call_within(kv, timeout_ms, &request, &reply, NULL, NULL);
 	if (r)
-		return conn_answered(kv) ? 0 : r;
+		return conn_answered() ? 0 : r;
 	treekv__reply__free_unpacked(reply, NULL);
 	return 0;
 }

@@ -243,7 +243,7 @@ static int ask(struct treekv *kv, struct grant *grant, const char *name,
 		request.attach = &attach;
 	}
 	r = conn_call(kv, &request, &grant->reply, grant->fds, &grant->n_fds);
-	if (r && conn_in_doubt(kv))
+	if (r && conn_in_doubt())
 		lease_release(kv, 0, nonce, 0);
 	return r;
 }
@@ -371,7 +371,7 @@ static int ask_again(struct attachment *a, struct grant *grant, int timeout_ms)
 	r = conn_call_within(a->kv, timeout_ms, &request, &grant->reply,
 			     grant->fds, &grant->n_fds);
 	if (r)
-		return conn_answered(a->kv) && !is_passing(r) ?
+		return conn_answered() && !is_passing(r) ?
 			       lose(&a->cache, treekv_error()) :
 			       (r == -EPROTO ? r : -EAGAIN);
 	r = grant_check(grant);
@@ -389,7 +389,7 @@ static int take_over(struct attachment *a, struct grant *grant)
 	a->doorbell = grant->fds[GRANT_DOORBELL];
 	grant->n_fds = GRANT_DOORBELL;
 	a->lease = grant->reply->attached->lease;
-	a->session = a->kv->session;
+	a->session = conn_session();
 	++a->cache.reconnects;
 	PROBE(libtreekv, reconnect, a->cache.index->cache_id, a->cache.name,
 	      a->lease, a->cache.reconnects);
@@ -527,7 +527,7 @@ static int attachment_prefill(struct treekv_cache *cache,
 				left < RENEW_MIN_MS ? RENEW_MIN_MS : (int)left);
 		if (!r)
 			return 0;
-		if (conn_answered(a->kv) && r != -EBUSY && !is_passing(r))
+		if (conn_answered() && r != -EBUSY && !is_passing(r))
 			return r == -ESTALE ? lose(cache, treekv_error()) : r;
 		left = deadline - now_ms();
 		if (left <= 0)
@@ -603,7 +603,7 @@ int treekv_open(struct treekv_cache **ret, struct treekv *kv, const char *name,
 	if (r)
 		goto out;
 	a->lease = grant.reply->attached->lease;
-	a->session = kv->session;
+	a->session = conn_session();
 	r = grant_check(&grant);
 	if (!r)
 		r = attachment_fill(a, &grant);
