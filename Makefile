@@ -98,8 +98,8 @@ pure_objs := $(patsubst %,$(O)/daemon/%.o,order compact compact_prompt) \
 	$(choice_objs)
 daemon_objs := $(patsubst %.c,$(O)/%.o,$(filter-out daemon/main.c,\
 	$(wildcard daemon/*.c))) $(proto_objs)
-lib_objs := $(patsubst %,$(O)/client/%.o,cache conn error lease open prefill \
-	probe writer) $(choice_objs) $(proto_objs)
+lib_objs := $(patsubst %,$(O)/client/%.o,cache conn error fork lease open \
+	prefill probe reader writer) $(choice_objs) $(proto_objs)
 local_objs := $(O)/client/local.o $(pure_objs)
 ctl_objs := $(patsubst %,$(O)/client/%.o,budget ctl doctor events hugepages \
 	json map persist replay replay_print replay_step replay_trace show \
@@ -279,7 +279,7 @@ $(O)/man/%: client/%
 
 $(O)/tests/%: $(O)/tests/unit/%.o $(unit_helpers) $(daemon_objs) \
 		$(view_objs) $(patsubst %,$(O)/client/%.o,budget cache conn \
-			error lease open prefill probe writer local) \
+			error fork lease open prefill probe reader writer local) \
 		$(kernel_objs)
 	@mkdir -p $(@D)
 	$(say) LD $@

@@ -40,6 +40,7 @@ void treekv_counters(const struct treekv_cache *cache,
 		.reconnects = cache->reconnects,
 		.attach_ns = cache->attach_ns,
 		.bytes = cache->rows_size + cache->index_size,
+		.shared_bytes = cache->parent_size,
 		.huge = !!(cache->index->flags & SHM_CACHE_HUGE),
 		.created = cache->created,
 	};
@@ -48,12 +49,21 @@ void treekv_counters(const struct treekv_cache *cache,
 			ret->held = cache_held(cache, l);
 }
 
-static void map_head(struct treekv_cache *cache, const struct shm_layer *at,
-		     struct cache_head *head, uint32_t h, uint32_t *rank)
+static void map_head(struct treekv_cache *cache, uint32_t l, uint32_t h,
+		     uint32_t *rank)
 {
+	const struct shm_layer *parent = &cache->layer[l].parent;
+	const struct shm_layer *at = &cache->layer[l].at;
+	struct cache_head *head = cache_head_at(cache, l, h);
 	char *rows = (char *)cache->rows;
 	char *score = rows + at->score + h * at->score_stride;
 
+	if (cache->parent) {
+		head->parent_k = (const uint8_t *)cache->parent + parent->k +
+				 h * parent->k_stride;
+		head->parent_v = (const uint8_t *)cache->parent + parent->v +
+				 h * parent->v_stride;
+	}
 	head->k = (uint8_t *)rows + at->k + h * at->k_stride;
 	head->v = (uint8_t *)rows + at->v + h * at->v_stride;
 	head->score[0] = (float *)(void *)score;
@@ -68,6 +78,34 @@ static void map_head(struct treekv_cache *cache, const struct shm_layer *at,
 		head->order[b] = buffer + at->order + h * at->order_stride;
 		head->published[b] = buffer + at->rank + h * at->rank_stride;
 	}
+}
+
+static int no_memory(const struct treekv_cache *cache)
+{
+	return error_set(-ENOMEM, "cache %s: out of memory", cache->name);
+}
+
+/* A parent is no fork, and its rows are as large as that makes them. */
+static int find_parent(struct treekv_cache *cache)
+{
+	uint32_t layers = cache->spec.layers;
+	struct shm_layer *found = calloc(layers, sizeof(*found));
+	struct layout layout;
+
+	if (!found || layout_parent(&layout, found, cache->index)) {
+		free(found);
+		return no_memory(cache);
+	}
+	for (uint32_t l = 0; l < layers; l++)
+		cache->layer[l].parent = found[l];
+	free(found);
+	if (layout.rows_size <= cache->parent_size)
+		return 0;
+	return error_set(
+		-EBADMSG,
+		"cache %s: its parent's rows have %llu bytes, not %llu",
+		cache->name, (unsigned long long)cache->parent_size,
+		(unsigned long long)layout.rows_size);
 }
 
 static int map_heads(struct treekv_cache *cache)
@@ -85,18 +123,39 @@ static int map_heads(struct treekv_cache *cache)
 		slots += (uint64_t)table[l].slots * heads;
 	cache->ranks = malloc(slots * sizeof(*cache->ranks));
 	if (!cache->layer || !cache->head || !cache->ranks)
-		return error_set(-ENOMEM, "cache %s: out of memory",
-				 cache->name);
+		return no_memory(cache);
+	if (cache->parent) {
+		int r = find_parent(cache);
+
+		if (r)
+			return r;
+	}
 	rank = cache->ranks;
 	for (uint32_t l = 0; l < layers; l++) {
 		cache->layer[l].at = table[l];
 		for (uint32_t h = 0; h < heads; h++) {
-			map_head(cache, &table[l], cache_head_at(cache, l, h),
-				 h, rank);
+			map_head(cache, l, h, rank);
 			rank += table[l].slots;
 		}
 	}
 	return 0;
+}
+
+static int check_parent(const struct treekv_cache *cache)
+{
+	const struct shm_index *index = cache->index;
+	const struct shm_rows *parent = cache->parent;
+
+	if (!index->parent_id && !parent)
+		return 0;
+	if (index->parent_id && parent && parent->magic == SHM_ROWS_MAGIC &&
+	    parent->version == SHM_VERSION &&
+	    parent->cache_id == index->parent_id)
+		return 0;
+	return error_set(-EBADMSG,
+			 "cache %s: what was handed out as its parent's rows "
+			 "is not that",
+			 cache->name);
 }
 
 static int check_pair(const struct treekv_cache *cache)
@@ -116,7 +175,7 @@ static int check_pair(const struct treekv_cache *cache)
 				 "cache %s: its rows and its index do not "
 				 "belong together",
 				 cache->name);
-	return 0;
+	return check_parent(cache);
 }
 
 int cache_init(struct treekv_cache *cache)
@@ -135,6 +194,13 @@ int cache_init(struct treekv_cache *cache)
 	r = map_heads(cache);
 	if (r)
 		goto fail;
+	if (cache->reader) {
+		cache->note = calloc(1, SHM_NOTE_SIZE);
+		r = cache->note ? 0 : no_memory(cache);
+		if (r)
+			goto fail;
+		return 0; /* the rest is treekv_read_begin()'s */
+	}
 	commit = shm_load_acquire(&cache->rows->commit);
 	cache->tail = shm_commit_tail(commit);
 	cache->opened_tail = cache->tail;
@@ -156,7 +222,9 @@ void cache_exit(struct treekv_cache *cache)
 	free(cache->layer);
 	free(cache->head);
 	free(cache->ranks);
+	free(cache->note);
 	cache->layer = NULL;
 	cache->head = NULL;
 	cache->ranks = NULL;
+	cache->note = NULL;
 }

@@ -44,19 +44,27 @@ struct cache_ops {
 	 */
 	int (*prefill)(struct treekv_cache *cache,
 		       const struct cache_prompt *prompt, int timeout_ms);
+	/*
+	 * Lets go of the rows and has whoever keeps them freeze them; release
+	 * follows. NULL: there is nobody.
+	 */
+	int (*freeze)(struct treekv_cache *cache);
 	/* Unmaps, and tells who is to know within that time, or else later. */
 	void (*release)(struct treekv_cache *cache, int timeout_ms);
 };
 
 struct cache_layer {
 	struct shm_layer at; /* private copy, checked */
+	struct shm_layer parent; /* in a fork: K and V of its parent's rows */
 	uint32_t base_live; /* n_live of the generation in use */
 	bool appended;
 };
 
 struct cache_head {
-	uint8_t *k;
+	uint8_t *k; /* of the first own slot */
 	uint8_t *v;
+	const uint8_t *parent_k; /* of the first slot; NULL: no fork */
+	const uint8_t *parent_v;
 	float *score[2];
 	uint32_t *since;
 	uint32_t *token;
@@ -72,8 +80,10 @@ struct treekv_cache {
 	void *owner; /* the ops' own */
 	const struct shm_index *index;
 	struct shm_rows *rows;
+	const void *parent; /* a fork's parent's rows, or NULL */
 	uint64_t index_size;
 	uint64_t rows_size;
+	uint64_t parent_size;
 	char name[SHM_NAME_MAX + 1];
 	struct shm_spec spec; /* private copy, checked */
 	bool scored; /* the policy reads scores */
@@ -103,6 +113,11 @@ struct treekv_cache {
 	int64_t told_ms; /* when the probe progress last fired */
 	bool created;
 	bool lost; /* the lease is gone: every step is -ESTALE */
+
+	bool reader; /* rows is mapped read-only */
+	bool reading; /* what is above is of a read that has begun */
+	bool frozen; /* as that found it */
+	uint8_t *note; /* the reader's copy */
 };
 
 /**
@@ -142,6 +157,19 @@ void cache_record_ids(struct treekv_cache *cache, const uint32_t *ids,
 
 /* The probe progress, if anybody watches: now, or when its time has come. */
 void cache_tell_progress(struct treekv_cache *cache, bool now);
+
+/* Entry @i of an order. */
+static inline uint32_t cache_entry(const void *entries, uint32_t entry_size,
+				   uint64_t i)
+{
+	if (entry_size == 2)
+		return ((const uint16_t *)entries)[i];
+	return ((const uint32_t *)entries)[i];
+}
+
+/* The ranks as they are published, widened. */
+void cache_copy_ranks(const struct treekv_cache *cache, uint32_t layer,
+		      const struct cache_head *head, uint64_t generation);
 
 static inline struct cache_head *cache_head_at(const struct treekv_cache *cache,
 					       uint32_t layer, uint32_t head)

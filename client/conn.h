@@ -93,6 +93,30 @@ uint64_t conn_session(void);
  */
 int conn_alive(struct treekv *kv, uint64_t session);
 
+/* ---- open.c ---- */
+
+/**
+ * open_granted - ask for a cache, and attach to what is handed out
+ * @request: its reply carries Attached; its name has been checked
+ * @nonce: that of the request
+ * @reader: it is for reading
+ * @prefix: set to what a new fork begins with, if the daemon says so; or NULL
+ *
+ * Return: 0, or a negative errno with the text set.
+ */
+int open_granted(struct treekv_cache **ret, struct treekv *kv,
+		 Treekv__Request *request, uint64_t nonce, bool reader,
+		 struct treekv_prefix *prefix);
+
+/* Return: 0, or -EINVAL with the text set. */
+int open_check_name(const char *name);
+
+/* @from may be NULL. */
+void open_fill_prefix(struct treekv_prefix *to, const Treekv__Prefix *from);
+
+/* Points into @from, which must stay. */
+void open_fill_spec(Treekv__Spec *to, const struct treekv_spec *from);
+
 /**
  * open_reconnect - renew a cache's lease if its connection is lost
  * @cache: attached by treekv_open()

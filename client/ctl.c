@@ -139,11 +139,26 @@ static int run_inspect(struct treekv *kv, const struct options *options)
 	return 0;
 }
 
+/* "dropped NAME", as text or JSON. */
+static int tell(const struct options *options, const char *what)
+{
+	struct json json = { .to = stdout };
+
+	if (!options->json) {
+		printf("%s %s\n", what, options->name);
+		return 0;
+	}
+	json_open(&json, NULL, '{');
+	json_string(&json, what, options->name);
+	json_close(&json, '}');
+	putchar('\n');
+	return 0;
+}
+
 static int run_drop(struct treekv *kv, const struct options *options)
 {
 	Treekv__Request request = TREEKV__REQUEST__INIT;
 	Treekv__Drop drop = TREEKV__DROP__INIT;
-	struct json json = { .to = stdout };
 	Treekv__Reply *reply;
 
 	drop.name = (char *)(uintptr_t)options->name;
@@ -153,15 +168,7 @@ static int run_drop(struct treekv *kv, const struct options *options)
 	if (ask(kv, &request, TREEKV__REQUEST__BODY_DROP, &reply))
 		return EXIT_FAILED;
 	treekv__reply__free_unpacked(reply, NULL);
-	if (!options->json) {
-		printf("dropped %s\n", options->name);
-		return 0;
-	}
-	json_open(&json, NULL, '{');
-	json_string(&json, "dropped", options->name);
-	json_close(&json, '}');
-	putchar('\n');
-	return 0;
+	return tell(options, "dropped");
 }
 
 static int run_break(struct treekv *kv, const struct options *options)
@@ -185,6 +192,20 @@ static int run_break(struct treekv *kv, const struct options *options)
 	json_close(&json, '}');
 	putchar('\n');
 	return 0;
+}
+
+static int run_freeze(struct treekv *kv, const struct options *options)
+{
+	Treekv__Request request = TREEKV__REQUEST__INIT;
+	Treekv__Freeze freeze = TREEKV__FREEZE__INIT;
+	Treekv__Reply *reply;
+
+	freeze.name = (char *)(uintptr_t)options->name;
+	request.freeze = &freeze;
+	if (ask(kv, &request, TREEKV__REQUEST__BODY_FREEZE, &reply))
+		return EXIT_FAILED;
+	treekv__reply__free_unpacked(reply, NULL);
+	return tell(options, "frozen");
 }
 
 static int run_snapshot(struct treekv *kv, const struct options *options)
@@ -229,6 +250,8 @@ static const struct command commands[] = {
 	  "free a cache's name; its memory goes with its last holder,\n"
 	  "                  its snapshot at once (but: --keep-snapshot)",
 	  run_drop, NULL, NULL },
+	{ "freeze", "NAME", "make a cache immutable, to be read and forked",
+	  run_freeze, NULL, NULL },
 	{ "snapshot", "NAME", "write a cache to disk, or --all", run_snapshot,
 	  NULL, NULL },
 	{ "restore", "NAME", "bring a cache back from disk, or --all",

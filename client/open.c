@@ -40,7 +40,8 @@
 #define RENEW_MIN_MS   50 /* a try cut shorter than that would never succeed */
 #define RENEW_MAX_MS   1000 /* of a stall, on a daemon that hangs */
 #define POPULATE_MAX   (UINT64_C(4) << 20) /* in small pages */
-#define OPEN_FLAGS     (TREEKV_CREATE | TREEKV_EXCLUSIVE | TREEKV_EPHEMERAL)
+#define OPEN_FLAGS \
+	(TREEKV_CREATE | TREEKV_EXCLUSIVE | TREEKV_EPHEMERAL | TREEKV_READ)
 
 static_assert((int)TREEKV_F32 == (int)TREEKV__DTYPE__F32, "protocol");
 static_assert((int)TREEKV_F16 == (int)TREEKV__DTYPE__F16, "protocol");
@@ -57,19 +58,18 @@ static_assert(TREEKV_MODEL_SIZE == SHM_MODEL_SIZE, "ABI");
 enum {
 	GRANT_ROWS,
 	GRANT_INDEX,
-	GRANT_DOORBELL,
-	GRANT_FDS,
+	GRANT_PARENT, /* of forks only */
+	/* and, of writers only, the doorbell, always the last one */
 };
-
-static_assert(GRANT_FDS == FRAME_FDS_MAX, "protocol");
 
 /* What the daemon hands out. */
 struct grant {
 	Treekv__Reply *reply;
-	int fds[GRANT_FDS];
+	int fds[FRAME_FDS_MAX];
 	unsigned int n_fds;
 	struct stat rows;
 	struct stat index;
+	struct stat parent;
 };
 
 struct attachment {
@@ -122,17 +122,24 @@ static int check_size(const char *what, int fd, struct stat *st, uint64_t size,
 	return 0;
 }
 
-static int grant_check(struct grant *grant)
+static int grant_check(struct grant *grant, bool reader)
 {
 	const Treekv__Attached *attached = grant->reply->attached;
+	unsigned int wanted = 2 + !!attached->has_parent_size + !reader;
 	int r;
 
-	if (grant->n_fds != GRANT_FDS)
+	if (reader != !attached->lease)
+		return error_set(-EPROTO,
+				 "treekvd answers a %s of cache %s with lease "
+				 "%llu; are library and daemon of one version?",
+				 reader ? "reader" : "writer", attached->name,
+				 (unsigned long long)attached->lease);
+	if (grant->n_fds != wanted)
 		return error_set(-EMFILE,
-				 "%u of %d descriptors of cache %s arrived; is "
+				 "%u of %u descriptors of cache %s arrived; is "
 				 "this process out of descriptors ('ulimit "
 				 "-n')?",
-				 grant->n_fds, GRANT_FDS, attached->name);
+				 grant->n_fds, wanted, attached->name);
 	if (strlen(attached->name) > SHM_NAME_MAX)
 		return error_set(-EPROTO, "treekvd sent a name of %zu bytes",
 				 strlen(attached->name));
@@ -140,11 +147,16 @@ static int grant_check(struct grant *grant)
 		       attached->rows_size, sizeof(struct shm_rows));
 	if (r)
 		return r;
-	return check_size("index", grant->fds[GRANT_INDEX], &grant->index,
-			  attached->index_size, sizeof(struct shm_index));
+	r = check_size("index", grant->fds[GRANT_INDEX], &grant->index,
+		       attached->index_size, sizeof(struct shm_index));
+	if (r || !attached->has_parent_size)
+		return r;
+	return check_size("a parent's rows", grant->fds[GRANT_PARENT],
+			  &grant->parent, attached->parent_size,
+			  sizeof(struct shm_rows));
 }
 
-static int check_name(const char *name)
+int open_check_name(const char *name)
 {
 	size_t length = strlen(name);
 
@@ -170,24 +182,26 @@ static int check_open(const char *name, const struct treekv_spec *spec,
 		return error_set(-EINVAL, "unknown flags 0x%x",
 				 flags & ~(unsigned int)OPEN_FLAGS);
 	if (!(flags & TREEKV_CREATE)) {
-		if (flags)
+		if (flags & ~(unsigned int)TREEKV_READ)
 			return error_set(-EINVAL,
 					 "TREEKV_EXCLUSIVE and TREEKV_EPHEMERAL"
 					 " go with TREEKV_CREATE only");
 		if (!name)
 			return error_set(-EINVAL, "a cache to attach to needs "
 						  "a name");
+	} else if (flags & TREEKV_READ) {
+		return error_set(-EINVAL, "a reader makes no cache: "
+					  "TREEKV_READ goes with nothing else");
 	} else if (!spec) {
 		return error_set(-EINVAL, "a cache to create needs a spec");
 	}
 	if (spec && (spec->layers < 1 || spec->layers > SHM_LAYERS_MAX))
 		return error_set(-EINVAL, "layers is %u, but must be 1 to %u",
 				 spec->layers, SHM_LAYERS_MAX);
-	return name ? check_name(name) : 0;
+	return name ? open_check_name(name) : 0;
 }
 
-/* Points into @from, which must stay. */
-static void fill_spec(Treekv__Spec *to, const struct treekv_spec *from)
+void open_fill_spec(Treekv__Spec *to, const struct treekv_spec *from)
 {
 	const uint32_t *budgets = from->budgets;
 
@@ -207,45 +221,6 @@ static void fill_spec(Treekv__Spec *to, const struct treekv_spec *from)
 	to->recent = from->recent;
 	to->slack = from->slack;
 	to->ids = from->ids;
-}
-
-static int ask(struct treekv *kv, struct grant *grant, const char *name,
-	       const struct treekv_spec *spec, unsigned int flags)
-{
-	uint64_t nonce = lease_nonce();
-	Treekv__Request request = TREEKV__REQUEST__INIT;
-	Treekv__Create create = TREEKV__CREATE__INIT;
-	Treekv__Attach attach = TREEKV__ATTACH__INIT;
-	Treekv__Spec wanted;
-	int r;
-
-	if (spec)
-		fill_spec(&wanted, spec);
-	if (flags & TREEKV_CREATE) {
-		create.name = (char *)(uintptr_t)(name ? name : "");
-		create.spec = &wanted;
-		create.has_attach_existing = 1;
-		create.attach_existing = !(flags & TREEKV_EXCLUSIVE);
-		create.has_ephemeral = 1;
-		create.ephemeral = !!(flags & TREEKV_EPHEMERAL);
-		create.has_nonce = 1;
-		create.nonce = nonce;
-		create.has_progress = create.progress = 1;
-		request.body_case = TREEKV__REQUEST__BODY_CREATE;
-		request.create = &create;
-	} else {
-		attach.name = (char *)(uintptr_t)name;
-		attach.spec = spec ? &wanted : NULL;
-		attach.has_nonce = 1;
-		attach.nonce = nonce;
-		attach.has_progress = attach.progress = 1;
-		request.body_case = TREEKV__REQUEST__BODY_ATTACH;
-		request.attach = &attach;
-	}
-	r = conn_call(kv, &request, &grant->reply, grant->fds, &grant->n_fds);
-	if (r && conn_in_doubt())
-		lease_release(kv, 0, nonce, 0);
-	return r;
 }
 
 static int map(void **ret, const char *what, int fd, const struct stat *st,
@@ -316,7 +291,7 @@ static int attachment_fill(struct attachment *a, struct grant *grant)
 	cache->index = at;
 	cache->index_size = attached->index_size;
 	r = map(&at, "rows", grant->fds[GRANT_ROWS], &grant->rows,
-		PROT_READ | PROT_WRITE);
+		cache->reader ? PROT_READ : PROT_READ | PROT_WRITE);
 	if (r)
 		return r;
 	cache->rows = at;
@@ -326,8 +301,16 @@ static int attachment_fill(struct attachment *a, struct grant *grant)
 	cache->rows_inode = grant->rows.st_ino;
 	a->index_dev = grant->index.st_dev;
 	a->index_ino = grant->index.st_ino;
-	a->doorbell = grant->fds[GRANT_DOORBELL];
-	grant->n_fds = GRANT_DOORBELL;
+	if (attached->has_parent_size) {
+		r = map(&at, "a parent's rows", grant->fds[GRANT_PARENT],
+			&grant->parent, PROT_READ);
+		if (r)
+			return r;
+		cache->parent = at;
+		cache->parent_size = attached->parent_size;
+	}
+	if (!cache->reader)
+		a->doorbell = grant->fds[--grant->n_fds];
 	return check_magic(cache, attached->cache);
 }
 
@@ -374,7 +357,7 @@ static int ask_again(struct attachment *a, struct grant *grant, int timeout_ms)
 		return conn_answered() && !is_passing(r) ?
 			       lose(&a->cache, treekv_error()) :
 			       (r == -EPROTO ? r : -EAGAIN);
-	r = grant_check(grant);
+	r = grant_check(grant, false);
 	return is_passing(r) ? -EAGAIN : r;
 }
 
@@ -386,8 +369,7 @@ static int take_over(struct attachment *a, struct grant *grant)
 	    grant->index.st_dev != a->index_dev)
 		return lose(&a->cache, "its memory is another one by now");
 	close(a->doorbell);
-	a->doorbell = grant->fds[GRANT_DOORBELL];
-	grant->n_fds = GRANT_DOORBELL;
+	a->doorbell = grant->fds[--grant->n_fds];
 	a->lease = grant->reply->attached->lease;
 	a->session = conn_session();
 	++a->cache.reconnects;
@@ -554,6 +536,8 @@ static void attachment_release(struct treekv_cache *cache, int timeout_ms)
 		munmap(cache->rows, cache->rows_size);
 	if (cache->index)
 		munmap((void *)(uintptr_t)cache->index, cache->index_size);
+	if (cache->parent)
+		munmap((void *)(uintptr_t)cache->parent, cache->parent_size);
 	if (a->lease && !cache->lost)
 		lease_release(a->kv, a->lease, 0, timeout_ms);
 	if (a->doorbell >= 0)
@@ -561,11 +545,35 @@ static void attachment_release(struct treekv_cache *cache, int timeout_ms)
 	free(a);
 }
 
+static int attachment_freeze(struct treekv_cache *cache)
+{
+	struct attachment *a = cache->owner;
+	Treekv__Request request = TREEKV__REQUEST__INIT;
+	Treekv__Freeze freeze = TREEKV__FREEZE__INIT;
+	Treekv__Reply *reply;
+	int r;
+
+	munmap(cache->rows, cache->rows_size);
+	cache->rows = NULL;
+	freeze.name = cache->name;
+	freeze.has_lease = 1;
+	freeze.lease = a->lease;
+	request.body_case = TREEKV__REQUEST__BODY_FREEZE;
+	request.freeze = &freeze;
+	r = conn_call(a->kv, &request, &reply, NULL, NULL);
+	if (r)
+		return r;
+	treekv__reply__free_unpacked(reply, NULL);
+	a->lease = 0; /* it went with that */
+	return 0;
+}
+
 static const struct cache_ops attachment_ops = {
 	.ring = attachment_ring,
 	.wait = attachment_wait,
 	.renew = attachment_epoch,
 	.prefill = attachment_prefill,
+	.freeze = attachment_freeze,
 	.release = attachment_release,
 };
 
@@ -583,28 +591,30 @@ static struct attachment *attachment_new(struct treekv *kv)
 	return a;
 }
 
-int treekv_open(struct treekv_cache **ret, struct treekv *kv, const char *name,
-		const struct treekv_spec *spec, unsigned int flags)
+int open_granted(struct treekv_cache **ret, struct treekv *kv,
+		 Treekv__Request *request, uint64_t nonce, bool reader,
+		 struct treekv_prefix *prefix)
 {
 	int64_t started = now_ns();
 	struct grant grant = { 0 };
 	struct attachment *a;
 	int r;
 
-	r = check_open(name, spec, flags);
-	if (r)
-		return r;
 	a = attachment_new(kv);
 	if (!a)
 		return error_set(-ENOMEM, "no memory for a cache");
 	r = lease_settle(kv);
 	if (!r)
-		r = ask(kv, &grant, name, spec, flags);
+		r = conn_call(kv, request, &grant.reply, grant.fds,
+			      &grant.n_fds);
+	if (r && !reader && conn_in_doubt())
+		lease_release(kv, 0, nonce, 0);
 	if (r)
 		goto out;
+	a->cache.reader = reader;
 	a->lease = grant.reply->attached->lease;
 	a->session = conn_session();
-	r = grant_check(&grant);
+	r = grant_check(&grant, reader);
 	if (!r)
 		r = attachment_fill(a, &grant);
 	if (!r)
@@ -613,12 +623,56 @@ int treekv_open(struct treekv_cache **ret, struct treekv *kv, const char *name,
 		goto out;
 	a->cache.created = grant.reply->attached->created;
 	a->cache.attach_ns = (uint64_t)(now_ns() - started);
+	if (prefix)
+		open_fill_prefix(prefix, grant.reply->attached->prefix);
 	*ret = &a->cache;
 out:
 	grant_free(&grant);
 	if (r)
 		attachment_release(&a->cache, CONN_TIMEOUT_MS);
 	return r;
+}
+
+int treekv_open(struct treekv_cache **ret, struct treekv *kv, const char *name,
+		const struct treekv_spec *spec, unsigned int flags)
+{
+	Treekv__Request request = TREEKV__REQUEST__INIT;
+	Treekv__Create create = TREEKV__CREATE__INIT;
+	Treekv__Attach attach = TREEKV__ATTACH__INIT;
+	uint64_t nonce = lease_nonce();
+	Treekv__Spec wanted;
+	int r;
+
+	r = check_open(name, spec, flags);
+	if (r)
+		return r;
+	if (spec)
+		open_fill_spec(&wanted, spec);
+	if (flags & TREEKV_CREATE) {
+		create.name = (char *)(uintptr_t)(name ? name : "");
+		create.spec = &wanted;
+		create.has_attach_existing = 1;
+		create.attach_existing = !(flags & TREEKV_EXCLUSIVE);
+		create.has_ephemeral = 1;
+		create.ephemeral = !!(flags & TREEKV_EPHEMERAL);
+		create.has_nonce = 1;
+		create.nonce = nonce;
+		create.has_progress = create.progress = 1;
+		request.body_case = TREEKV__REQUEST__BODY_CREATE;
+		request.create = &create;
+	} else {
+		attach.name = (char *)(uintptr_t)name;
+		attach.spec = spec ? &wanted : NULL;
+		attach.has_nonce = 1;
+		attach.nonce = nonce;
+		attach.has_progress = attach.progress = 1;
+		attach.has_read = !!(flags & TREEKV_READ);
+		attach.read = attach.has_read;
+		request.body_case = TREEKV__REQUEST__BODY_ATTACH;
+		request.attach = &attach;
+	}
+	return open_granted(ret, kv, &request, nonce, flags & TREEKV_READ,
+			    NULL);
 }
 
 struct treekv_cache *treekv_detach_within(struct treekv_cache *cache,
@@ -635,4 +689,30 @@ struct treekv_cache *treekv_detach_within(struct treekv_cache *cache,
 struct treekv_cache *treekv_detach(struct treekv_cache *cache)
 {
 	return treekv_detach_within(cache, CONN_TIMEOUT_MS);
+}
+
+static int check_freeze(struct treekv_cache *cache)
+{
+	if (cache->reader)
+		return error_set(-EROFS,
+				 "cache %s is not frozen: it was attached for "
+				 "reading",
+				 cache->name);
+	if (!cache->ops->freeze)
+		return error_set(-EOPNOTSUPP,
+				 "cache %s is not frozen: there is no daemon "
+				 "that keeps it",
+				 cache->name);
+	return 0;
+}
+
+int treekv_freeze(struct treekv_cache *cache)
+{
+	int r = check_freeze(cache);
+
+	cache_exit(cache);
+	if (!r)
+		r = cache->ops->freeze(cache);
+	cache->ops->release(cache, CONN_TIMEOUT_MS);
+	return r;
 }

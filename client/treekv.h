@@ -16,6 +16,14 @@
  *			treekv_observe(cache, layer, head, 0, weights, ...);
  *	treekv_commit(cache, n);
  *
+ * Other programs may attach as readers meanwhile (TREEKV_READ), who see rows and
+ * order as of some commit, whole or not at all:
+ *
+ *	do {
+ *		treekv_read_begin(cache);
+ *		... treekv_view(), look at rows ...
+ *	} while (treekv_read_end(cache) == -EAGAIN);
+ *
  * Nothing between begin and commit allocates, locks, copies rows that exist
  * already or makes a system call. Commit makes one, an eventfd write, once per
  * batch; begin sleeps only when the slack is used up (a *stall*).
@@ -132,16 +140,34 @@ struct treekv_spec {
 };
 
 /**
+ * struct treekv_span - slots whose rows lie side by side
+ * @k: row of the span's first slot; its i-th is at k + i * k_stride
+ * @v: likewise
+ * @slots: how many
+ */
+struct treekv_span {
+	const void *k;
+	const void *v;
+	uint32_t slots;
+};
+
+/**
  * struct treekv_view - the rows of one (layer, head), to scan densely
- * @k: row of slot 0; slot s is at k + s * k_stride
+ * @k: row of slot 0; slot s is at k + s * k_stride. NULL in a fork, whose rows
+ *	are in two places: use @span, which has them for any cache
  * @v: likewise
  * @k_stride: bytes from slot to slot, the spec's k_row
  * @v_stride: likewise
  * @rank: @slots ranks; TREEKV_FREE: the slot holds nothing, give it weight 0
  * @token: @slots token numbers (the original positions)
- * @slots: how many slots there are, the layer's capacity
+ * @slots: how many slots there are: the layer's capacity, in a fork its
+ *	parent's included
  * @live: how many hold a row, those of the running step included; ranks are
  *	0 to live - 1, oldest first
+ * @spans: 1, or 2 in a fork
+ * @span: the slots again, span by span: span[0] has the first span[0].slots of
+ *	them (in a fork those of its parent), span[1] the rest. Ranks, tokens
+ *	and weights are numbered through
  *
  * Valid until the next treekv_step_begin(), treekv_rewind(), commit of fewer
  * tokens than the step has, treekv_prefill_commit(), treekv_settle() or detach. In the
@@ -158,6 +184,8 @@ struct treekv_view {
 	const uint32_t *token;
 	uint32_t slots;
 	uint32_t live;
+	uint32_t spans;
+	struct treekv_span span[2];
 };
 
 /**
@@ -209,6 +237,7 @@ struct treekv_prefill {
  * @reconnects: times this handle had to reconnect
  * @attach_ns: what attaching took, from the request to the first view
  * @bytes: of the cache's shared memory
+ * @shared_bytes: of its parent's rows, which other forks use as well
  * @huge: rows is in huge pages
  * @created: this attach made the cache
  */
@@ -222,6 +251,7 @@ struct treekv_counters {
 	uint64_t reconnects;
 	uint64_t attach_ns;
 	uint64_t bytes;
+	uint64_t shared_bytes;
 	int huge;
 	int created;
 };
@@ -257,10 +287,15 @@ enum treekv_open_flags {
 	TREEKV_CREATE = 1 << 0, /* make the cache when there is none */
 	TREEKV_EXCLUSIVE = 1 << 1, /* with CREATE: fail when there is one */
 	TREEKV_EPHEMERAL = 1 << 2, /* drop it when its writer ends */
+	TREEKV_READ = 1 << 3, /* attach as a reader; goes with nothing else */
+	TREEKV_EVICT_PREFIX = 1 << 4, /* treekv_fork(): it is not pinned */
+	TREEKV_COMPACTED = 1
+			   << 5, /* lookups: also of what has been compacted */
 };
 
 /**
- * treekv_open - attach to a cache as its writer, making it where asked
+ * treekv_open - attach to a cache as its writer, making it where asked, or as
+ *	a reader
  * @ret: the attached cache
  * @kv: connection, which must outlive the cache
  * @name: 1 to 127 bytes, printable ASCII without blanks or '/', or NULL with
@@ -279,12 +314,20 @@ enum treekv_open_flags {
  * goes on then all the same, and a later call finds the cache. Other threads'
  * calls on @kv wait meanwhile; their steps do not.
  *
+ * A cache has one writer, and any number of readers beside him, who cannot
+ * write: their memory is mapped from descriptors that the kernel does not let
+ * them write to. Of the functions that take a cache a reader may call
+ * treekv_read_begin(), treekv_read_end(), treekv_view(), treekv_note(), those
+ * that tell (name, tail, ids, counters), and treekv_detach(). A cache that is
+ * dropped stays readable until he detaches.
+ *
  * Return: 0; -ENOENT no such cache; -EEXIST it is there (EXCLUSIVE); -EBUSY it
  * has a writer (the text names the process); -EINVAL a bad name or spec;
  * -EMEDIUMTYPE the fingerprint differs (both are named); -ENOSPC the pool or
- * the huge pages are used up (the text has the figures); -EUCLEAN the cache is
- * quarantined; -EPROTO, -EBADMSG daemon and library do not fit together, or its
- * snapshot is of another version, or damaged (the text names the file);
+ * the huge pages are used up (the text has the figures); -EROFS it is frozen (it
+ * may be read); -EUCLEAN the cache is quarantined; -EPROTO, -EBADMSG daemon and
+ * library do not fit together, or its snapshot is of another version, or
+ * damaged (the text names the file);
  * -EMFILE one of them is out of descriptors; -ESRCH the connection was opened
  * by a process that has ended; and what treekv_connect() returns.
  */
@@ -309,6 +352,150 @@ struct treekv_cache *treekv_detach(struct treekv_cache *cache);
  */
 struct treekv_cache *treekv_detach_within(struct treekv_cache *cache,
 					  int timeout_ms);
+
+/**
+ * treekv_freeze - make a cache immutable, and let go of it
+ * @cache: attached as its writer; a running step is rewound
+ *
+ * From here on nobody writes it: the kernel refuses to map its rows writable.
+ * It may be read, and forked, by any number of processes. It is detached
+ * whatever comes of this; when it was not frozen, it is a cache like any other.
+ *
+ * Return: 0; -EINVAL it is ephemeral; -EBUSY it is being moved, or somebody
+ * else writes it by now; -ENOSPC another process has its rows mapped writable
+ * and there is no room for a copy; -EROFS a reader's; -EUCLEAN; and what
+ * treekv_connect() returns.
+ */
+int treekv_freeze(struct treekv_cache *cache);
+
+/**
+ * treekv_fork - make a cache that begins with the rows of a frozen one
+ * @ret: the fork, attached as its writer
+ * @kv: connection, which must outlive it
+ * @name: of the fork, or NULL: anonymous
+ * @parent: name of a frozen cache that is no fork itself
+ * @tokens: how many of the parent's first tokens it begins with; 0: all. Fewer
+ *	only where the parent holds every token it has seen
+ * @spec: of the fork; model, shape, dtype and positions are the parent's, the
+ *	rest need not be. The budgets include the prefix. NULL: the parent's
+ * @flags: TREEKV_EPHEMERAL, TREEKV_EVICT_PREFIX
+ *
+ * No row is copied: the fork's views have two spans, the parent's rows, which
+ * all its forks share, and its own. Its order is its own: it is compacted like
+ * any other, and the parent stays as it is. The prefix is pinned, which means
+ * never evicted, and rows of its own are budget - prefix + slack. With
+ * TREEKV_EVICT_PREFIX all of its rows may be evicted, as if it had read the
+ * prefix itself, and it has budget + slack rows of its own.
+ *
+ * It goes on at the tail @tokens, with the parent's note if that is all of it.
+ * The scores of the prefix are carried over where that is all of it and both
+ * policies keep the same; else they begin with the fork. It has the ids of the
+ * prefix as far as the parent has.
+ *
+ * The parent can be dropped; its memory stays until its last fork is gone. A
+ * fork cannot be frozen: fork its parent again.
+ *
+ * Return: 0; -ENOENT there is no such parent; -EBUSY it is not frozen; -EEXIST
+ * there is a cache of that name; -EMEDIUMTYPE rows of @spec are not those of
+ * the parent (both are named); -EINVAL @tokens, or the prefix does not fit into
+ * a budget; and what treekv_open() returns.
+ */
+int treekv_fork(struct treekv_cache **ret, struct treekv *kv, const char *name,
+		const char *parent, uint64_t tokens,
+		const struct treekv_spec *spec, unsigned int flags);
+
+/**
+ * struct treekv_prefix - a frozen cache that begins as a prompt does
+ * @name: its name
+ * @tokens: of the prompt, that it begins with
+ * @tail: tokens that it has seen
+ * @compacted: it does not hold all of them: to go on with it is to go on with
+ *	what its policy has kept. Else its rows are those that any cache has for
+ *	these tokens
+ * @scores: a fork of all of it goes on with its scores; else they begin with the
+ *	fork, which matters where its prefix may be evicted
+ */
+struct treekv_prefix {
+	char name[TREEKV_NAME_MAX + 1];
+	uint64_t tokens;
+	uint64_t tail;
+	int compacted;
+	int scores;
+};
+
+/**
+ * treekv_lookup - find what a prompt can begin with
+ * @kv: connection
+ * @ret: what was found
+ * @spec: of the cache that the prompt is for
+ * @ids: of the prompt
+ * @n: how many, up to 250,000
+ * @flags: 0 or TREEKV_COMPACTED
+ *
+ * One round trip. Of the caller's frozen caches whose ids were all kept (the
+ * spec's ids): the longest that begins as the prompt does. Of one that holds
+ * every token's row, that may be the first tokens, in blocks of 16; its model,
+ * shape, dtype and positions must be @spec's, its policy and budgets need not.
+ * With TREEKV_COMPACTED also one that has given up rows, if all of its tokens
+ * begin the prompt and its whole fingerprint is @spec's.
+ *
+ * For going on, the prompt's last token must be fed, whatever was found: its
+ * logits are not kept. So look up @n - 1 ids of n.
+ *
+ * Return: 0; -ENOENT nothing begins so (no error as such, and no text); -EINVAL
+ * @spec, @n, @flags; and what treekv_connect() returns.
+ */
+int treekv_lookup(struct treekv *kv, struct treekv_prefix *ret,
+		  const struct treekv_spec *spec, const uint32_t *ids, size_t n,
+		  unsigned int flags);
+
+/**
+ * treekv_fork_prefix - fork what a prompt can begin with
+ * @ret: as for treekv_fork(), as @kv and @name
+ * @prefix: set to what it begins with; may be NULL
+ * @spec: of the fork
+ * @ids: of the prompt, as for treekv_lookup(), as @n
+ * @flags: TREEKV_EPHEMERAL, TREEKV_EVICT_PREFIX, TREEKV_COMPACTED
+ *
+ * treekv_lookup() and treekv_fork() in one round trip, but for what does not fit
+ * into a budget: of an exact cache no more than that is taken, and a compacted
+ * one not without TREEKV_EVICT_PREFIX. The fork's tail says how many of the
+ * prompt's tokens need not be fed.
+ *
+ * Return: as treekv_fork(); -ENOENT nothing begins so.
+ */
+int treekv_fork_prefix(struct treekv_cache **ret, struct treekv_prefix *prefix,
+		       struct treekv *kv, const char *name,
+		       const struct treekv_spec *spec, const uint32_t *ids,
+		       size_t n, unsigned int flags);
+
+/**
+ * treekv_read_begin - look at the cache as it stands at its last commit
+ * @cache: attached with TREEKV_READ; a read that is under way is given up
+ *
+ * Copies the order of every (layer, head) and the note. Makes no system call
+ * and never waits for the writer, who goes on meanwhile.
+ *
+ * Return: 0; -EAGAIN the writer was too quick (many tries were made), call
+ * again; -ESTALE the cache's memory is another one by now, since its lease was
+ * broken or it was frozen: detach and attach again; -EINVAL a writer's cache;
+ * -EUCLEAN the cache is damaged.
+ */
+int treekv_read_begin(struct treekv_cache *cache);
+
+/**
+ * treekv_read_end - was what has been read since treekv_read_begin() whole?
+ * @cache: in a read
+ *
+ * The rows that the views have shown stay intact while the writer appends up to
+ * the room that he had left under their order, then he uses their slots again.
+ * Whoever copies out rows or sums over them may use the result once this has
+ * returned 0. May be called several times in a read; the views stay valid.
+ *
+ * Return: 0: all rows looked at were those of one commit; -EAGAIN they may not
+ * have been: forget what was read and begin again; -EINVAL no read.
+ */
+int treekv_read_end(struct treekv_cache *cache);
 
 /**
  * treekv_step_begin - begin a step of n tokens
@@ -359,8 +546,9 @@ int treekv_append_at(struct treekv_cache *cache, uint32_t layer, void **k,
  * treekv_view - the rows of one (layer, head); parallel over heads
  *
  * In a step the layer must have been appended; outside of one the view shows
- * what is committed. Return: 0; -EINVAL layer, head, or not yet appended;
- * -ESTALE.
+ * what is committed. A reader's shows the commit that treekv_read_begin() found,
+ * until it is called again. Return: 0; -EINVAL layer, head, not yet appended,
+ * or a reader who has begun no read; -ESTALE.
  */
 int treekv_view(struct treekv_cache *cache, uint32_t layer, uint32_t head,
 		struct treekv_view *ret);
@@ -390,7 +578,8 @@ int treekv_observe(struct treekv_cache *cache, uint32_t layer, uint32_t head,
  * treekv_note - 256 bytes that are committed together with the tokens
  *
  * In a step or a prefill: those of the coming commit, to write; they begin as a
- * copy of the last commit's. Outside: those of the last commit, to read only.
+ * copy of the last commit's. Outside: those of the last commit, to read only; a
+ * reader's copy of them, since treekv_read_begin().
  */
 void *treekv_note(struct treekv_cache *cache);
 
@@ -535,7 +724,10 @@ int treekv_settle(struct treekv_cache *cache, int timeout_ms);
 /* The cache's name, the daemon's choice for an anonymous one. */
 const char *treekv_name(const struct treekv_cache *cache);
 
-/* Tokens committed since the cache was created. */
+/*
+ * Tokens committed since the cache was created; for a reader, those that
+ * treekv_read_begin() found, 0 before its first success.
+ */
 uint64_t treekv_tail(const struct treekv_cache *cache);
 
 /**

@@ -41,25 +41,30 @@ static inline void store_score(float *to, float value)
 #endif
 }
 
-static uint32_t entry_at(const void *entries, uint32_t entry_size, uint64_t i)
-{
-	if (entry_size == 2)
-		return ((const uint16_t *)entries)[i];
-	return ((const uint32_t *)entries)[i];
-}
-
 uint32_t cache_slot(const struct treekv_cache *cache, uint32_t layer,
 		    const struct cache_head *head, uint64_t i)
 {
-	return entry_at(head->order[cache->generation & 1],
-			cache->spec.entry_size,
-			cache->layer[layer].base_live + i);
+	return cache_entry(head->order[cache->generation & 1],
+			   cache->spec.entry_size,
+			   cache->layer[layer].base_live + i);
 }
 
 WRITER_CLONES static void widen(uint32_t *to, const uint16_t *from, uint32_t n)
 {
 	for (uint32_t i = 0; i < n; i++)
 		to[i] = from[i] == SHM_FREE16 ? SHM_FREE32 : from[i];
+}
+
+void cache_copy_ranks(const struct treekv_cache *cache, uint32_t layer,
+		      const struct cache_head *head, uint64_t generation)
+{
+	const void *from = head->published[generation & 1];
+	uint32_t slots = cache->layer[layer].at.slots;
+
+	if (cache->spec.entry_size == 2)
+		widen(head->rank, from, slots);
+	else
+		memcpy(head->rank, from, slots * sizeof(uint32_t));
 }
 
 /*
@@ -70,17 +75,12 @@ WRITER_CLONES static void widen(uint32_t *to, const uint16_t *from, uint32_t n)
 static void adopt_head(struct treekv_cache *cache, uint32_t layer,
 		       struct cache_head *head)
 {
-	const void *from = head->published[cache->generation & 1];
-	uint32_t slots = cache->layer[layer].at.slots;
 	uint64_t own = cache->tail - cache->base_tail;
 
 	if (head->generation == cache->generation)
 		return;
 	head->generation = cache->generation;
-	if (cache->spec.entry_size == 2)
-		widen(head->rank, from, slots);
-	else
-		memcpy(head->rank, from, slots * sizeof(uint32_t));
+	cache_copy_ranks(cache, layer, head, cache->generation);
 	for (uint64_t i = 0; i < own; i++)
 		head->rank[cache_slot(cache, layer, head, i)] =
 			cache->layer[layer].base_live + i;
@@ -241,8 +241,18 @@ static int stall(struct treekv_cache *cache, uint32_t n, int timeout_ms)
 	return r;
 }
 
+static int refuse_reader(const struct treekv_cache *cache)
+{
+	return error_set(-EROFS,
+			 "cache %s was attached for reading; detach, and "
+			 "attach without TREEKV_READ",
+			 cache->name);
+}
+
 int cache_check_idle(const struct treekv_cache *cache)
 {
+	if (cache->reader)
+		return refuse_reader(cache);
 	if (cache->lost)
 		return error_set(-ESTALE,
 				 "the lease of cache %s is lost; detach and "
@@ -322,7 +332,10 @@ int treekv_step_begin(struct treekv_cache *cache, const uint32_t *ids,
 	return 0;
 }
 
-/* Readies the slot of the step's j-th token; returns it. */
+/*
+ * Readies the slot of the step's j-th token; returns its number among the own
+ * slots: what is free is never the parent's.
+ */
 static uint32_t take_slot(struct treekv_cache *cache, uint32_t layer,
 			  struct cache_head *head, uint32_t j)
 {
@@ -336,7 +349,7 @@ static uint32_t take_slot(struct treekv_cache *cache, uint32_t layer,
 	shm_store_f32(&head->score[1][slot], 0);
 	shm_store32_relaxed(&head->since[slot], (uint32_t)token);
 	shm_store32_relaxed(&head->token[slot], (uint32_t)token);
-	return slot;
+	return slot - cache->layer[layer].at.parent_capacity;
 }
 
 static int check_append(const struct treekv_cache *cache, uint32_t layer)
@@ -416,6 +429,30 @@ static int check_head(const struct treekv_cache *cache, uint32_t layer,
 	return 0;
 }
 
+static void fill_spans(struct treekv_view *view, const struct cache_head *head,
+		       const struct shm_layer *at)
+{
+	const struct treekv_span own = { head->k, head->v, at->capacity };
+
+	if (at->parent_capacity) {
+		view->span[view->spans++] =
+			(struct treekv_span){ head->parent_k, head->parent_v,
+					      at->parent_capacity };
+	} else {
+		view->k = own.k;
+		view->v = own.v;
+	}
+	view->span[view->spans++] = own;
+}
+
+static int refuse_unread(const struct treekv_cache *cache)
+{
+	return error_set(-EINVAL,
+			 "cache %s: a view, but treekv_read_begin() has not "
+			 "succeeded yet",
+			 cache->name);
+}
+
 int treekv_view(struct treekv_cache *cache, uint32_t layer, uint32_t head,
 		struct treekv_view *ret)
 {
@@ -425,20 +462,23 @@ int treekv_view(struct treekv_cache *cache, uint32_t layer, uint32_t head,
 	if (r)
 		return r;
 	at = cache_head_at(cache, layer, head);
-	adopt_head(cache, layer, at);
-	r = cache_check_lease(cache);
+	if (cache->reader) {
+		r = cache->reading ? 0 : refuse_unread(cache);
+	} else {
+		adopt_head(cache, layer, at);
+		r = cache_check_lease(cache);
+	}
 	if (r)
 		return r;
 	*ret = (struct treekv_view){
-		.k = at->k,
-		.v = at->v,
 		.k_stride = cache->spec.k_row,
 		.v_stride = cache->spec.v_row,
 		.rank = at->rank,
 		.token = at->token,
-		.slots = cache->layer[layer].at.capacity,
+		.slots = cache->layer[layer].at.slots,
 		.live = cache_held(cache, layer) + cache->step,
 	};
+	fill_spans(ret, at, &cache->layer[layer].at);
 	return 0;
 }
 
@@ -540,6 +580,8 @@ void *treekv_note(struct treekv_cache *cache)
 {
 	bool coming = cache->step || cache->prefill;
 
+	if (cache->reader)
+		return cache->note;
 	return cache->rows->note[coming ? !cache->parity : cache->parity];
 }
 

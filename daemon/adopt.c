@@ -9,6 +9,7 @@
  */
 #include <errno.h>
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -44,7 +45,8 @@ static int check_level(const struct shm_index *index,
 	if (level->budget != layer->budget ||
 	    level->capacity != layer->capacity ||
 	    level->parent_capacity != layer->parent_capacity ||
-	    level->n_live > level->capacity ||
+	    level->n_live > shm_room(&index->spec, level->budget) ||
+	    level->n_live < layer->pinned ||
 	    (index->spec.policy != SHM_POLICY_FULL &&
 	     level->n_live > level->budget))
 		return -EBADMSG;
@@ -52,11 +54,11 @@ static int check_level(const struct shm_index *index,
 }
 
 static int check_walk(const struct shm_index *index,
-		      const struct shm_level *level, uint32_t walk,
+		      const struct shm_layer *layer, uint32_t walk,
 		      const char **why)
 {
-	uint32_t selected =
-		level->budget - index->spec.sinks - index->spec.recent;
+	uint32_t selected = layer->budget - shm_kept(&index->spec, layer) -
+			    index->spec.recent;
 
 	*why = "a walk is outside of its selected region";
 	if (index->spec.policy == SHM_POLICY_FULL || !selected)
@@ -78,11 +80,12 @@ static int check_layer(const struct shm_index *index, uint32_t l, uint8_t *seen,
 
 	r = check_level(index, level, layer, why);
 	for (uint32_t h = 0; !r && h < index->spec.kv_heads; h++) {
-		r = check_walk(index, level, walk[h], why);
+		r = check_walk(index, layer, walk[h], why);
 		if (r)
 			break;
 		order.order = buffer + layer->order + h * layer->order_stride;
 		order.rank = buffer + layer->rank + h * layer->rank_stride;
+		order.parent = layer->parent_capacity;
 		*why = "an order is no permutation of its slots";
 		r = order_check(&order, layer->slots, level->n_live,
 				index->spec.entry_size, seen);
@@ -98,10 +101,51 @@ static int check_free(const struct shm_index *index, const char **why)
 	uint64_t free_slots = UINT64_MAX;
 
 	*why = "its free slots are miscounted";
-	for (uint32_t l = 0; l < index->spec.layers; l++)
-		if (level[l].capacity - level[l].n_live < free_slots)
-			free_slots = level[l].capacity - level[l].n_live;
+	for (uint32_t l = 0; l < index->spec.layers; l++) {
+		uint32_t room = shm_room(&index->spec, level[l].budget);
+
+		if (room - level[l].n_live < free_slots)
+			free_slots = room - level[l].n_live;
+	}
 	return buffer->free == free_slots ? 0 : -EBADMSG;
+}
+
+/* What will be appended to a fork goes into slots of its own. */
+static int check_own(const struct shm_index *index, const char **why)
+{
+	const char *base = (const char *)newest(index);
+	const struct shm_level *level = (const void *)(base + index->level);
+	uint64_t free_slots = newest(index)->free;
+
+	*why = "a fork would append to its parent";
+	for (uint32_t l = 0; free_slots && l < index->spec.layers; l++) {
+		const struct shm_layer *layer = layer_at(index, l);
+		uint64_t last = level[l].n_live + free_slots - 1;
+
+		for (uint32_t h = 0; h < index->spec.kv_heads; h++)
+			if (order_entry(base + layer->order +
+						h * layer->order_stride,
+					index->spec.entry_size,
+					(uint32_t)last) <
+			    layer->parent_capacity)
+				return -EBADMSG;
+	}
+	return 0;
+}
+
+static int check_frozen(const struct shm_index *index, const char **why)
+{
+	const struct shm_buffer *buffer = newest(index);
+
+	*why = "it was frozen at a tail that no order has room for";
+	if (!(index->flags & SHM_CACHE_FROZEN))
+		return 0;
+	return index->frozen_tail < buffer->base_tail ||
+			       index->frozen_tail - buffer->base_tail >
+				       buffer->free ||
+			       index->frozen_parity > 1 ?
+		       -EBADMSG :
+		       0;
 }
 
 int adopt_check(const struct shm_index *index, uint64_t rows_inode,
@@ -128,7 +172,11 @@ int adopt_check(const struct shm_index *index, uint64_t rows_inode,
 	for (uint32_t l = 0; !r && l < index->spec.layers; l++)
 		r = check_layer(index, l, seen, why);
 	free(seen);
-	return r ? r : check_free(index, why);
+	if (!r)
+		r = check_free(index, why);
+	if (!r && index->parent_id)
+		r = check_own(index, why);
+	return r ? r : check_frozen(index, why);
 }
 
 /* ---- pairing ---- */
@@ -137,15 +185,17 @@ struct candidate {
 	struct service_fd *from;
 	struct stat st;
 	uint64_t magic;
+	int fork; /* an index that names a parent */
 };
 
-static uint64_t magic_of(int fd)
+/* Looked at to sort them, and checked later. */
+static uint64_t word_at(int fd, off_t at)
 {
-	uint64_t magic = 0;
+	uint64_t word = 0;
 
-	if (pread(fd, &magic, sizeof(magic), 0) != sizeof(magic))
+	if (pread(fd, &word, sizeof(word), at) != sizeof(word))
 		return 0;
-	return magic;
+	return word;
 }
 
 /*
@@ -215,14 +265,49 @@ static void take_namesakes(struct candidate *all, size_t n,
 			take(&all[i]);
 }
 
+/* Is this the one that the fork's slots are of? */
+static bool fits(const struct cache *parent, const struct shm_index *index)
+{
+	const struct shm_index *of = parent->index;
+	const struct shm_spec *a = &of->spec, *b = &index->spec;
+
+	if (!cache_is_frozen(parent) || of->parent_id ||
+	    cache_rows_inode(parent) != index->parent_inode ||
+	    a->layers != b->layers || a->kv_heads != b->kv_heads ||
+	    a->k_row != b->k_row || a->v_row != b->v_row ||
+	    a->ids != index->parent_ids)
+		return false;
+	for (uint32_t l = 0; l < a->layers; l++)
+		if (layer_at(of, l)->capacity !=
+		    layer_at(index, l)->parent_capacity)
+			return false;
+	return true;
+}
+
+/* Return: 0, and *ret is the parent or NULL for no fork; -EBADMSG. */
+static int find_parent(struct cache **ret, const struct shm_index *index,
+		       struct cache *(*find)(uint64_t id), const char **why)
+{
+	struct cache *parent = NULL;
+
+	if (index->parent_id)
+		parent = find(index->parent_id);
+	*why = "the parent that it is a fork of is not there";
+	if (index->parent_id && (!parent || !fits(parent, index)))
+		return -EBADMSG;
+	*ret = parent;
+	return 0;
+}
+
 static void adopt_one(struct candidate *all, size_t n, struct candidate *at,
 		      void (*adopted)(struct cache *cache),
+		      struct cache *(*find)(uint64_t id),
 		      struct adopt_counts *counts)
 {
 	struct layout_error error = { .text = "" };
 	struct shm_index *index = map_index(at, &error);
+	struct cache *cache, *parent;
 	struct candidate *rows;
-	struct cache *cache;
 	const char *why;
 
 	if (!index) {
@@ -238,8 +323,9 @@ static void adopt_one(struct candidate *all, size_t n, struct candidate *at,
 		return; /* unpaired: given up with the rest */
 	}
 	if (adopt_check(index, rows->st.st_ino, &why) ||
+	    find_parent(&parent, index, find, &why) ||
 	    cache_inherit(&cache, index, at->from->fd, rows->from->fd,
-			  at->from->name, &why)) {
+			  at->from->name, parent, &why)) {
 		munmap(index, (size_t)at->st.st_size);
 		damaged(at, why, counts);
 		take(rows);
@@ -254,7 +340,8 @@ static void adopt_one(struct candidate *all, size_t n, struct candidate *at,
 }
 
 void adopt_all(struct service_fd *fds, size_t n,
-	       void (*adopted)(struct cache *cache), struct adopt_counts *ret)
+	       void (*adopted)(struct cache *cache),
+	       struct cache *(*find)(uint64_t id), struct adopt_counts *ret)
 {
 	struct candidate *all = calloc(n + 1, sizeof(*all));
 
@@ -267,11 +354,15 @@ void adopt_all(struct service_fd *fds, size_t n,
 		if (fds[i].fd < 0 || fstat(fds[i].fd, &all[i].st))
 			continue;
 		all[i].from = &fds[i];
-		all[i].magic = magic_of(fds[i].fd);
+		all[i].magic = word_at(fds[i].fd, 0);
+		all[i].fork = !!word_at(fds[i].fd,
+					offsetof(struct shm_index, parent_id));
 	}
-	for (size_t i = 0; i < n; i++)
-		if (all[i].from && all[i].magic == SHM_INDEX_MAGIC)
-			adopt_one(all, n, &all[i], adopted, ret);
+	for (int forks = 0; forks < 2; forks++)
+		for (size_t i = 0; i < n; i++)
+			if (all[i].from && all[i].magic == SHM_INDEX_MAGIC &&
+			    all[i].fork == forks)
+				adopt_one(all, n, &all[i], adopted, find, ret);
 	for (size_t i = 0; i < n; i++) {
 		if (!all[i].from)
 			continue;

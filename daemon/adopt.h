@@ -21,13 +21,18 @@ struct adopt_counts {
 /**
  * adopt_all - turn stored descriptors into caches
  * @fds: n of them; every memfd is taken (fd set to -1) or closed
- * @adopted: called for each cache, sound or quarantined
+ * @adopted: called for each cache, sound or quarantined; for parents before
+ *	their forks
+ * @find: an adopted cache by its number, or NULL
  * @ret: what came of them
  *
- * An index is paired with the rows whose inode its newest buffer names.
+ * An index is paired with the rows whose inode its newest buffer names, a fork
+ * with the parent that it names by number and inode. One whose parent is not
+ * there is damaged.
  */
 void adopt_all(struct service_fd *fds, size_t n,
-	       void (*adopted)(struct cache *cache), struct adopt_counts *ret);
+	       void (*adopted)(struct cache *cache),
+	       struct cache *(*find)(uint64_t id), struct adopt_counts *ret);
 
 /**
  * adopt_check - is everything in the newest buffer of an index possible?

@@ -9,41 +9,130 @@
  * somebody else's request, be it of another thread of that process. He hangs up
  * before he asks again; so a request whose connection is gone is not granted,
  * or it could be read after the one that repeats it, and bring its lease back.
+ *
+ * Readers are not kept account of: they can neither write nor delay anybody,
+ * and what they have mapped they may look at for as long as they like.
  */
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "daemon/control_impl.h"
 #include "daemon/crash.h"
 #include "daemon/event.h"
+#include "daemon/fork_make.h"
+#include "daemon/freeze.h"
 #include "daemon/lease.h"
+#include "daemon/lookup.h"
 #include "daemon/persist.h"
 #include "daemon/prefill.h"
 #include "daemon/spec.h"
 #include "daemon/takeover.h"
 #include "proto/barrier.h"
+#include "proto/frame.h"
 
-static int reply_attached(struct conn *conn, uint64_t id,
-			  const struct cache *cache, bool created)
+static const char *lease_refusal(int error)
 {
-	const struct lease *lease = cache->lease;
-	const int fds[] = { cache->rows_fd, cache->index_ro_fd,
-			    lease->bell_fd };
+	switch (error) {
+	case -EMFILE:
+	case -ENFILE:
+		return "the daemon is out of descriptors; raise LimitNOFILE";
+	case -ESRCH:
+		return "the process that opened this connection has ended; "
+		       "connect again";
+	}
+	return strerror(-error);
+}
+
+static void refuse_memory(struct conn *conn, uint64_t id,
+			  const struct cache *cache, int error)
+{
+	control_refuse(conn, id, error,
+		       "cache %s: its memory cannot be opened read-only: %s",
+		       cache->name, lease_refusal(error));
+}
+
+/* What a fork that has just been made begins with. */
+static void describe_prefix(Treekv__Prefix *ret, const struct cache *cache)
+{
+	const struct lookup_result found = {
+		.cache = cache->parent,
+		.tokens = shm_commit_tail(cache_commit(cache)),
+		.compacted = !cache_is_exact(cache->parent),
+		.scores = fork_carries_scores(
+			cache->parent->index,
+			shm_commit_tail(cache_commit(cache)),
+			&cache->index->spec),
+	};
+
+	lookup_describe(ret, &found);
+}
+
+/* @lease: NULL for a reader. Return: 0, or a negative errno, and it is told. */
+static int reply_attached(struct conn *conn, uint64_t id,
+			  const struct cache *cache, const struct lease *lease,
+			  int rows_fd, bool created)
+{
+	int copy = cache->index_ro_fd < 0 ? cache_index_copy(cache) : 0;
+	int fds[FRAME_FDS_MAX] = { rows_fd, cache->index_ro_fd };
 	Treekv__Attached attached = TREEKV__ATTACHED__INIT;
 	Treekv__Reply reply = TREEKV__REPLY__INIT;
+	Treekv__Prefix prefix;
+	unsigned int n = 2;
+	int r = copy;
+
+	if (copy > 0)
+		fds[1] = copy;
+	if (r >= 0 && cache->parent) {
+		r = cache_rows_read_only(cache->parent);
+		fds[n++] = r;
+		attached.has_parent_size = true;
+		attached.parent_size = cache->parent->rows_size;
+	}
+	if (r < 0) {
+		refuse_memory(conn, id, cache, r);
+		goto out;
+	}
+	if (lease)
+		fds[n++] = lease->bell_fd;
 
 	attached.cache = cache->id;
-	attached.lease = lease->id;
+	attached.lease = lease ? lease->id : 0;
 	attached.name = (char *)(uintptr_t)cache->name;
 	attached.created = created;
 	attached.tail = shm_commit_tail(cache_commit(cache));
 	attached.rows_size = cache->rows_size;
 	attached.index_size = cache->index_size;
+	if (cache->parent && created) {
+		describe_prefix(&prefix, cache);
+		attached.prefix = &prefix;
+	}
 	reply.id = id;
 	reply.body_case = TREEKV__REPLY__BODY_ATTACHED;
 	reply.attached = &attached;
-	return conn_reply(conn, &reply, fds, 3);
+	r = conn_reply(conn, &reply, fds, n);
+out:
+	if (copy > 0)
+		close(copy);
+	return r;
+}
+
+static int reply_lease(struct conn *conn, uint64_t id,
+		       const struct cache *cache, bool created)
+{
+	return reply_attached(conn, id, cache, cache->lease, cache->rows_fd,
+			      created);
+}
+
+static void grant_reader(struct conn *conn, uint64_t id, struct cache *cache)
+{
+	int fd = cache_rows_read_only(cache);
+
+	if (fd < 0)
+		refuse_memory(conn, id, cache, fd);
+	else if (!reply_attached(conn, id, cache, NULL, fd, false))
+		event_reader(cache, conn_peer(conn)->pid);
 }
 
 /* Of somebody who has ended, but whose end has not been reported yet. */
@@ -60,19 +149,6 @@ struct cache *control_look_up(const struct conn *conn, const char *name)
 
 	notice_death(store_find(&treekvd.store, uid, name));
 	return store_find(&treekvd.store, uid, name);
-}
-
-static const char *lease_refusal(int error)
-{
-	switch (error) {
-	case -EMFILE:
-	case -ENFILE:
-		return "the daemon is out of descriptors; raise LimitNOFILE";
-	case -ESRCH:
-		return "the process that opened this connection has ended; "
-		       "connect again";
-	}
-	return strerror(-error);
 }
 
 /* A lease that its holder cannot be told of is none. */
@@ -95,7 +171,7 @@ int control_grant(struct conn *conn, uint64_t id, struct cache *cache,
 	}
 	treekvd.leases++;
 	crash_at(CRASH_LEASE_RECORDED);
-	r = reply_attached(conn, id, cache, created);
+	r = reply_lease(conn, id, cache, created);
 	crash_at(CRASH_LEASE_ANSWERED);
 	if (r) {
 		control_end_lease(lease);
@@ -128,7 +204,7 @@ static void quarantine(struct conn *conn, uint64_t id,
  * A pid alone proves nothing: the connection may have outlived the process that
  * opened it, and the pid come to somebody else. Two living processes share none.
  */
-static bool is_holder(const struct lease *lease, const struct conn *conn)
+bool control_is_holder(const struct lease *lease, const struct conn *conn)
 {
 	const struct conn_peer *peer = conn_peer(conn);
 
@@ -142,40 +218,56 @@ static bool has_got_it(const struct cache *cache, const struct conn *conn,
 		       uint64_t nonce)
 {
 	return nonce && cache->lease && cache->lease->nonce == nonce &&
-	       is_holder(cache->lease, conn);
+	       control_is_holder(cache->lease, conn);
 }
 
-void control_attach(struct conn *conn, uint64_t id, struct cache *cache,
-		    const Treekv__Spec *spec, uint64_t nonce)
+/* Return: 0 or a negative errno, and he was refused. */
+static int check_attach(struct conn *conn, uint64_t id, struct cache *cache,
+			const struct control_wish *wish)
 {
-	bool created = nonce && cache->index->create_nonce == nonce;
 	uint32_t budgets[SHM_LAYERS_MAX];
 	char why[CONTROL_REASON_SIZE] = "";
 	struct shm_spec asked;
 	int r = 0;
 
-	if (spec) {
-		r = spec_load(&asked, budgets, spec, why, sizeof(why));
+	if (wish->spec) {
+		r = spec_load(&asked, budgets, wish->spec, why, sizeof(why));
 		if (!r)
 			r = spec_compare(cache->index, &asked, budgets, why,
 					 sizeof(why));
 	}
-	if (r)
+	if (r) {
 		control_refuse(conn, id, r, "cache %s: %s", cache->name, why);
-	else if (cache_fault(cache))
+	} else if (cache_fault(cache)) {
 		refuse_quarantined(conn, id, cache);
-	else if (cache->pending)
-		control_refuse(conn, id, -EBUSY, "cache %s is being created",
+		r = -EUCLEAN;
+	} else if (cache->pending) {
+		r = -EBUSY;
+		control_refuse(conn, id, r, "cache %s is being created",
 			       cache->name);
-	else if (takeover_holds(cache))
-		control_refuse(
-			conn, id, -EBUSY,
-			"the lease of cache %s is being broken; try again",
-			cache->name);
+	}
+	return r;
+}
+
+static void attach_writer(struct conn *conn, uint64_t id, struct cache *cache,
+			  uint64_t nonce)
+{
+	bool created = nonce && cache->index->create_nonce == nonce;
+
+	if (takeover_holds(cache) || freeze_holds(cache))
+		control_refuse(conn, id, -EBUSY,
+			       "the lease of cache %s is being broken, or it "
+			       "is being frozen; try again",
+			       cache->name);
+	else if (cache_is_frozen(cache))
+		control_refuse(conn, id, -EROFS,
+			       "cache %s is frozen: nobody writes it any more; "
+			       "fork it, or attach to read it",
+			       cache->name);
 	else if (prefill_holds(cache))
 		prefill_wait(conn, id, cache, nonce);
 	else if (has_got_it(cache, conn, nonce))
-		reply_attached(conn, id, cache, created);
+		reply_lease(conn, id, cache, created);
 	else if (cache->lease)
 		control_refuse(
 			conn, id, -EBUSY,
@@ -186,6 +278,25 @@ void control_attach(struct conn *conn, uint64_t id, struct cache *cache,
 		quarantine(conn, id, cache);
 	else
 		control_grant(conn, id, cache, created, nonce);
+}
+
+static void attach_reader(struct conn *conn, uint64_t id, struct cache *cache)
+{
+	if (!cache->lease && !prefill_holds(cache) && cache_check(cache))
+		quarantine(conn, id, cache);
+	else
+		grant_reader(conn, id, cache);
+}
+
+void control_attach(struct conn *conn, uint64_t id, struct cache *cache,
+		    const struct control_wish *wish)
+{
+	if (check_attach(conn, id, cache, wish))
+		return;
+	else if (wish->read)
+		attach_reader(conn, id, cache);
+	else
+		attach_writer(conn, id, cache, wish->nonce);
 }
 
 /* The lease of that number, or granted upon that nonce, if the peer has it. */
@@ -200,7 +311,7 @@ static struct lease *own_lease(const struct conn *conn, uint64_t number,
 		if (lease &&
 		    (number ? lease->id == number :
 			      nonce && lease->nonce == nonce) &&
-		    is_holder(lease, conn))
+		    control_is_holder(lease, conn))
 			return lease;
 	}
 	return NULL;
@@ -228,24 +339,29 @@ static void renew(struct conn *conn, uint64_t id, uint64_t number)
 	struct lease *lease = control_own_lease(conn, id, number);
 
 	if (lease)
-		reply_attached(conn, id, lease->cache, false);
+		reply_lease(conn, id, lease->cache, false);
 }
 
 void attach_on_attach(struct conn *conn, uint64_t id,
 		      const Treekv__Attach *request)
 {
+	const struct control_wish wish = {
+		.spec = request->spec,
+		.nonce = request->nonce,
+		.progress = request->progress,
+		.read = request->read,
+	};
 	struct cache *cache;
 
 	if (request->has_renew) {
 		renew(conn, id, request->renew);
 		return;
 	}
-	if (persist_attach(conn, id, request->name, request->spec,
-			   request->nonce, request->progress))
+	if (persist_attach(conn, id, request->name, &wish))
 		return;
 	cache = control_look_up(conn, request->name);
 	if (cache)
-		control_attach(conn, id, cache, request->spec, request->nonce);
+		control_attach(conn, id, cache, &wish);
 	else
 		control_refuse_absent(conn, id, request->name);
 }

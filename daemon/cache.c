@@ -23,6 +23,7 @@
 #include "proto/barrier.h"
 
 #define INDEX_HUGE_FROM (UINT64_C(1) << 20)
+#define SEALS_ALL	(F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE | F_SEAL_SEAL)
 #define FAULT_IN_STEP	(UINT64_C(2) << 20)
 
 static uint64_t last_cache_id;
@@ -148,8 +149,8 @@ static void compaction_init(struct cache *cache)
 }
 
 int cache_new(struct cache **ret, const char *name, struct shm_spec *spec,
-	      const uint32_t *budgets, enum config_huge_pages huge,
-	      struct cache_error *why)
+	      const uint32_t *budgets, const struct layout_fork *fork,
+	      enum config_huge_pages huge, struct cache_error *why)
 {
 	struct cache *cache = calloc(1, sizeof(*cache));
 	struct shm_layer *layers = calloc(spec->layers, sizeof(*layers));
@@ -162,9 +163,10 @@ int cache_new(struct cache **ret, const char *name, struct shm_spec *spec,
 		snprintf(why->text, sizeof(why->text), "out of memory");
 		goto out;
 	}
-	cache->rows_fd = cache->index_fd = cache->index_ro_fd = -1;
+	cache->rows_fd = cache->index_fd = -1;
+	cache->index_ro_fd = cache->rows_ro_fd = -1;
 	snprintf(cache->name, sizeof(cache->name), "%s", name);
-	layout_init(&layout, layers, spec, budgets, NULL);
+	layout_init(&layout, layers, spec, budgets, fork);
 	r = index_make(cache, layout.index_size, huge, &flags);
 	if (r) {
 		r = refuse(why, r, "the index", layout.index_size);
@@ -224,6 +226,19 @@ static void adopt_fields(struct cache *cache, struct shm_index *index,
 		last_cache_id = cache->id;
 }
 
+/* Its predecessor may have died between the seal and the record. */
+static int adopt_frozen(struct cache *cache, const char **why)
+{
+	bool sealed = cache_is_sealed(cache);
+
+	*why = "it is frozen, but its rows are not sealed";
+	if (cache_is_frozen(cache))
+		return sealed ? 0 : -EBADMSG;
+	if (sealed)
+		cache_freeze(cache); /* or it is quarantined */
+	return 0;
+}
+
 static void adopt_words(struct cache *cache)
 {
 	struct compaction *c = &cache->compaction;
@@ -237,7 +252,8 @@ static void adopt_words(struct cache *cache)
 }
 
 int cache_inherit(struct cache **ret, struct shm_index *index, int index_fd,
-		  int rows_fd, const char *stored, const char **why)
+		  int rows_fd, const char *stored, struct cache *parent,
+		  const char **why)
 {
 	struct cache *cache = calloc(1, sizeof(*cache));
 	int r;
@@ -245,25 +261,37 @@ int cache_inherit(struct cache **ret, struct shm_index *index, int index_fd,
 	*why = "out of memory";
 	if (!cache)
 		return -ENOMEM;
+	cache->rows_ro_fd = -1;
 	adopt_fields(cache, index, stored);
 	cache->rows_fd = rows_fd;
 	cache->index_ro_fd = segment_reopen(index_fd);
 	r = cache->index_ro_fd < 0 ? cache->index_ro_fd : rows_map(cache);
 	*why = "its rows cannot be mapped";
+	cache->index = index;
+	if (!r)
+		r = adopt_frozen(cache, why);
 	if (r) {
 		cache->rows_fd = -1; /* the caller's still, as the index */
 		cache->index_fd = -1;
+		cache->index = NULL;
 		cache_free(cache);
 		return r;
 	}
-	cache->index = index;
 	cache->index_fd = index_fd;
 	madvise(index, cache->index_size, MADV_DONTDUMP);
 	cache->faulted_in = cache->rows_size;
+	cache_set_parent(cache, parent);
 	adopt_words(cache);
 	stall_begin(cache, 0);
 	*ret = cache;
 	return 0;
+}
+
+void cache_set_parent(struct cache *cache, struct cache *parent)
+{
+	cache->parent = parent;
+	if (parent)
+		parent->children++;
 }
 
 void cache_unwatch(const struct cache *cache)
@@ -284,6 +312,7 @@ void cache_release(struct cache *cache)
 		close(cache->index_fd);
 	if (cache->index_ro_fd >= 0)
 		close(cache->index_ro_fd);
+	cache_rows_moved(cache);
 	cache->rows = NULL;
 	cache->index = NULL;
 	cache->rows_fd = cache->index_fd = cache->index_ro_fd = -1;
@@ -369,6 +398,7 @@ void cache_rows_swap(struct cache *cache, struct cache_rows *rows)
 }
 
 uint64_t cache_bytes_wanted(struct shm_spec *spec, const uint32_t *budgets,
+			    const struct layout_fork *fork,
 			    enum config_huge_pages huge)
 {
 	struct shm_layer *layers = calloc(spec->layers, sizeof(*layers));
@@ -376,7 +406,7 @@ uint64_t cache_bytes_wanted(struct shm_spec *spec, const uint32_t *budgets,
 
 	if (!layers)
 		return UINT64_MAX;
-	layout_init(&layout, layers, spec, budgets, NULL);
+	layout_init(&layout, layers, spec, budgets, fork);
 	free(layers);
 	return layout_round(layout.rows_size, huge != HUGE_PAGES_NEVER) +
 	       layout_round(layout.index_size,
@@ -389,11 +419,158 @@ uint64_t cache_bytes(const struct cache *cache)
 	return cache->rows_size + cache->index_size;
 }
 
+static const struct shm_buffer *newest(const struct cache *cache)
+{
+	uint64_t generation = shm_load_acquire(&cache->index->generation);
+
+	return (const void *)((const char *)cache->index +
+			      cache->index->buffer[generation & 1]);
+}
+
+bool cache_is_frozen(const struct cache *cache)
+{
+	/* Pairs with the release in cache_freeze(). */
+	return shm_load32_acquire(&cache->index->flags) & SHM_CACHE_FROZEN;
+}
+
+/* The word, as the writer has left it, or the record of it. */
+static uint64_t load_commit(const struct cache *cache)
+{
+	const struct shm_index *index = cache->index;
+
+	if (cache_is_frozen(cache))
+		return shm_commit_pack(index->frozen_tail,
+				       index->frozen_parity & 1);
+	/* Pairs with the release in treekv_commit(). */
+	return shm_load_acquire(&cache->rows->commit);
+}
+
+bool cache_is_sealed(const struct cache *cache)
+{
+	int seals = fcntl(cache->rows_fd, F_GET_SEALS);
+
+	return seals >= 0 && seals & F_SEAL_WRITE;
+}
+
+int cache_seal(struct cache *cache)
+{
+	if (cache_is_sealed(cache))
+		return 0;
+	return fcntl(cache->rows_fd, F_ADD_SEALS, F_SEAL_WRITE | F_SEAL_SEAL) ?
+		       -errno :
+		       0;
+}
+
+int cache_freeze(struct cache *cache)
+{
+	struct shm_index *index = cache->index;
+	uint64_t commit;
+
+	if (cache_is_frozen(cache))
+		return 0;
+	if (cache_check(cache))
+		return -EUCLEAN;
+	commit = cache_commit(cache);
+	index->frozen_tail = shm_commit_tail(commit);
+	index->frozen_parity = shm_commit_parity(commit);
+	shm_store_relaxed(&index->last_used, time(NULL));
+	/* Pairs with the acquire in cache_is_frozen(), and in readers. */
+	shm_store32_release(&index->flags, index->flags | SHM_CACHE_FROZEN);
+	return 0;
+}
+
+int cache_rows_read_only(struct cache *cache)
+{
+	if (cache->index_ro_fd < 0)
+		return cache->rows_fd; /* cache_shed() has seen to it */
+	if (cache->rows_ro_fd < 0)
+		cache->rows_ro_fd = segment_reopen(cache->rows_fd);
+	return cache->rows_ro_fd;
+}
+
+/*
+ * rows_fd keeps its number, and is another descriptor from one moment to the
+ * next: the worker may be using it.
+ */
+void cache_shed(struct cache *cache)
+{
+	int fd = cache_rows_read_only(cache);
+
+	if (fd < 0 || fd == cache->rows_fd ||
+	    dup3(fd, cache->rows_fd, O_CLOEXEC) < 0)
+		return; /* then it keeps what it has */
+	cache_rows_moved(cache);
+	if (cache->index_fd >= 0)
+		close(cache->index_fd);
+	if (cache->index_ro_fd >= 0)
+		close(cache->index_ro_fd);
+	cache->index_fd = cache->index_ro_fd = -1;
+}
+
+static int write_all(int fd, const void *bytes, uint64_t size)
+{
+	const char *at = bytes;
+
+	while (size) {
+		ssize_t n = write(fd, at, size);
+
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n <= 0)
+			return n ? -errno : -EIO;
+		at += n;
+		size -= (uint64_t)n;
+	}
+	return 0;
+}
+
+int cache_index_copy(const struct cache *cache)
+{
+	int fd, r;
+
+	fd = memfd_create("treekv-index", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+	if (fd < 0)
+		return -errno;
+	r = fchmod(fd, 0600) ? -errno : 0;
+	if (!r)
+		r = write_all(fd, cache->index, cache->index_size);
+	if (!r && fcntl(fd, F_ADD_SEALS, SEALS_ALL))
+		r = -errno;
+	if (!r)
+		r = segment_reopen(fd);
+	close(fd);
+	return r;
+}
+
+void cache_rows_moved(struct cache *cache)
+{
+	if (cache->rows_ro_fd >= 0)
+		close(cache->rows_ro_fd);
+	cache->rows_ro_fd = -1;
+}
+
+uint64_t cache_rows_inode(const struct cache *cache)
+{
+	return newest(cache)->rows_inode;
+}
+
+bool cache_is_exact(const struct cache *cache)
+{
+	const struct shm_level *level = cache_levels(cache);
+
+	for (uint32_t l = 0; l < cache->index->spec.layers; l++)
+		if (level[l].n_live != cache->index->frozen_tail)
+			return false;
+	return true;
+}
+
 bool cache_fault_in(struct cache *cache)
 {
 	uint64_t left = cache->rows_size - cache->faulted_in;
 	uint64_t n = left < FAULT_IN_STEP ? left : FAULT_IN_STEP;
 
+	if (cache_is_frozen(cache))
+		return false; /* what it lacks it will never need */
 	if (n && fallocate(cache->rows_fd, 0, cache->faulted_in, n)) {
 		log_warning("rows not made present",
 			    "name=%s at=%llu error=\"%s\"", cache->name,
@@ -403,14 +580,6 @@ bool cache_fault_in(struct cache *cache)
 	}
 	cache->faulted_in += n;
 	return cache->faulted_in < cache->rows_size;
-}
-
-static const struct shm_buffer *newest(const struct cache *cache)
-{
-	uint64_t generation = shm_load_acquire(&cache->index->generation);
-
-	return (const void *)((const char *)cache->index +
-			      cache->index->buffer[generation & 1]);
 }
 
 const struct shm_level *cache_levels(const struct cache *cache)
@@ -443,7 +612,7 @@ static void look_once(const struct cache *cache,
 {
 	const struct shm_level *level =
 		(const void *)((const char *)buffer + cache->index->level);
-	uint64_t commit = shm_load_acquire(&cache->rows->commit), since;
+	uint64_t commit = load_commit(cache), since;
 
 	commit = shm_commit_under(commit, shm_load_relaxed(&buffer->prefill));
 	*ret = (struct cache_look){
@@ -484,9 +653,7 @@ uint64_t cache_commit_under(const struct cache *cache, uint64_t word)
 
 uint64_t cache_commit(const struct cache *cache)
 {
-	/* Pairs with the release in treekv_commit(). */
-	return cache_commit_under(cache,
-				  shm_load_acquire(&cache->rows->commit));
+	return cache_commit_under(cache, load_commit(cache));
 }
 
 uint64_t cache_stalls(const struct cache *cache)
@@ -512,7 +679,7 @@ enum compact_fault cache_check(struct cache *cache)
 {
 	enum compact_fault fault = cache_fault(cache);
 
-	if (fault)
+	if (fault || cache_is_frozen(cache))
 		return fault;
 	fault = compact_check(cache->index, cache->rows);
 	if (fault)

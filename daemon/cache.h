@@ -16,6 +16,7 @@
 #include "daemon/histogram.h"
 #include "daemon/errand.h"
 #include "daemon/event.h"
+#include "daemon/prefix.h"
 #include "daemon/service.h"
 #include "daemon/stall.h"
 #include "daemon/worker.h"
@@ -36,7 +37,8 @@ struct cache {
 	bool named; /* found by its name; false: dropped, or being freed */
 	int rows_fd;
 	int index_fd;
-	int index_ro_fd; /* what others get */
+	int index_ro_fd; /* what others get; -1, as index_fd: shed */
+	int rows_ro_fd; /* likewise readers and forks, once there are any; -1 */
 	uint64_t rows_size;
 	uint64_t index_size;
 	struct shm_index *index;
@@ -55,6 +57,9 @@ struct cache {
 	bool given_up; /* take_back is under way, or the errand */
 	uint32_t ending; /* leases that are over but not yet freed */
 	uint32_t looks; /* of report_kept.c, under way on the worker */
+	struct cache *parent; /* a fork's, or NULL */
+	uint32_t children; /* forks, dropped ones included: it must stay */
+	struct prefix prefix; /* a frozen one's, see lookup.h */
 	struct persist *persist; /* its snapshots; NULL: never asked about */
 	uint64_t told_compactions; /* to those who follow; see stream.c */
 	uint64_t told_evictions;
@@ -83,13 +88,15 @@ struct cache_error {
  * cache_new - make the memfds of a cache and map them; all but the orders is set
  * @spec: checked; its entry_size is set
  * @budgets: spec->layers of them
+ * @fork: spec->layers of them, checked; NULL: no fork. A fork's order is still
+ *	to be filled in (fork_fill())
  *
  * Return: 0; -ENOSPC no huge pages, or no memory; -EMFILE or -ENFILE no
  * descriptors; -ENOMEM. @why has the text.
  */
 int cache_new(struct cache **ret, const char *name, struct shm_spec *spec,
-	      const uint32_t *budgets, enum config_huge_pages huge,
-	      struct cache_error *why);
+	      const uint32_t *budgets, const struct layout_fork *fork,
+	      enum config_huge_pages huge, struct cache_error *why);
 
 /*
  * Makes the orders of a new cache, which nobody may have before, or has been
@@ -103,13 +110,15 @@ void cache_format(struct cache *cache);
  * @index: a writable mapping, passed adopt_check(); the cache's on success
  * @index_fd: the cache's on success, as @rows_fd
  * @stored: the name under which the manager keeps them
+ * @parent: a fork's, which has been inherited already; else NULL
  * @why: on failure set to the reason
  *
  * Raises its epoch. A writer whose words are lies leaves it quarantined.
  * Return: 0 or a negative errno.
  */
 int cache_inherit(struct cache **ret, struct shm_index *index, int index_fd,
-		  int rows_fd, const char *stored, const char **why);
+		  int rows_fd, const char *stored, struct cache *parent,
+		  const char **why);
 
 /* A second rows memfd of a cache, while its lease is being broken. */
 struct cache_rows {
@@ -138,6 +147,9 @@ void cache_rows_release(struct cache_rows *rows);
  */
 void cache_rows_swap(struct cache *cache, struct cache_rows *rows);
 
+/* It is a fork of @parent, which stays until that is over; NULL: it is none. */
+void cache_set_parent(struct cache *cache, struct cache *parent);
+
 /*
  * A cache goes in three steps when no worker knows it any more; cache_free()
  * does what is left. Holes in it are ours no longer: on the control thread. Its
@@ -152,9 +164,58 @@ struct cache *cache_free(struct cache *cache);
 
 /* What a cache of this spec will take, in pages of the better kind. */
 uint64_t cache_bytes_wanted(struct shm_spec *spec, const uint32_t *budgets,
+			    const struct layout_fork *fork,
 			    enum config_huge_pages huge);
 
 uint64_t cache_bytes(const struct cache *cache);
+
+/* No lease, no compaction: the rows are sealed. */
+bool cache_is_frozen(const struct cache *cache);
+
+/* Are the rows sealed against everybody's writing? */
+bool cache_is_sealed(const struct cache *cache);
+
+/**
+ * cache_seal - have the kernel see to it that nobody writes the rows again
+ *
+ * May take 160 ms where somebody has pinned pages. Return: 0; -EBUSY somebody
+ * has them mapped writable; another negative errno.
+ */
+int cache_seal(struct cache *cache);
+
+/*
+ * Records what the sealed rows' words say, once and for all: it is frozen. On
+ * the control thread. Return: 0, or -EUCLEAN: they are lies.
+ */
+int cache_freeze(struct cache *cache);
+
+/* A descriptor of rows that cannot write, the cache's. Or an errno. */
+int cache_rows_read_only(struct cache *cache);
+
+/**
+ * cache_shed - close the descriptors that a frozen cache need not have
+ *
+ * All but one that reads rows: there may be thousands, most of which nobody
+ * looks at. The mappings stay, as does what the service manager keeps.
+ */
+void cache_shed(struct cache *cache);
+
+/**
+ * cache_index_copy - a read-only descriptor of a copy of index
+ *
+ * For one that has been shed: neither changes any more. Return: it, the
+ * caller's to close, or a negative errno.
+ */
+int cache_index_copy(const struct cache *cache);
+
+/* On the control thread, after cache_rows_swap(): that was of the old ones. */
+void cache_rows_moved(struct cache *cache);
+
+/* The inode of its rows, as its newest order names it. */
+uint64_t cache_rows_inode(const struct cache *cache);
+
+/* Does every layer hold every token? Of a frozen cache. */
+bool cache_is_exact(const struct cache *cache);
 
 /* Makes the next piece of rows present. Return: true while there is more. */
 bool cache_fault_in(struct cache *cache);
@@ -181,7 +242,10 @@ uint64_t cache_stalls(const struct cache *cache);
 const void *cache_order(const struct cache *cache, uint32_t layer,
 			uint32_t head);
 
-/* What a commit word says under the newest order; and the word there is. */
+/*
+ * What a commit word says under the newest order; and the writer's, or what was
+ * recorded of it when the cache was frozen.
+ */
 uint64_t cache_commit_under(const struct cache *cache, uint64_t word);
 uint64_t cache_commit(const struct cache *cache);
 

@@ -60,9 +60,12 @@ static void finish_buffer(const struct shm_index *index,
 	/* Whoever still looks at the order that was here sees it change. */
 	shm_store_relaxed(&buffer->generation, generation);
 	shm_store_relaxed(&buffer->base_tail, tail);
-	for (uint32_t l = 0; l < index->spec.layers; l++)
-		if (level[l].capacity - level[l].n_live < left)
-			left = level[l].capacity - level[l].n_live;
+	for (uint32_t l = 0; l < index->spec.layers; l++) {
+		uint32_t room = shm_room(&index->spec, level[l].budget);
+
+		if (room - level[l].n_live < left)
+			left = room - level[l].n_live;
+	}
 	shm_store_relaxed(&buffer->free, left);
 	shm_store_relaxed(&buffer->ring_at, ring_at(index, buffer));
 }
@@ -146,7 +149,7 @@ int compact_resume(struct shm_index *index, uint64_t generation,
 	for (uint32_t l = 0; l < index->spec.layers; l++) {
 		const struct shm_layer *layer = layer_of(index, l);
 
-		if (level[l].n_live > layer->capacity)
+		if (level[l].n_live > shm_room(&index->spec, layer->budget))
 			return -EBADMSG;
 		level[l].budget = layer->budget;
 		level[l].capacity = layer->capacity;
@@ -267,6 +270,7 @@ static struct policy_scope scope_of(const struct compaction *c, uint32_t l,
 	const struct shm_level *level = &levels_of(c->index, from)[l];
 	const struct shm_layer *layer = layer_of(c->index, l);
 	const struct shm_spec *spec = &c->index->spec;
+	uint32_t kept = shm_kept(spec, layer);
 	const char *rows = (const char *)c->rows;
 	const char *score = rows + layer->score + head * layer->score_stride +
 			    shm_commit_parity(commit) * layer->score_pad;
@@ -279,8 +283,8 @@ static struct policy_scope scope_of(const struct compaction *c, uint32_t l,
 		.since = (const void *)(rows + layer->since +
 					head * layer->since_stride),
 		.tail = (uint32_t)shm_commit_tail(commit),
-		.sinks = spec->sinks,
-		.selected = level->budget - spec->sinks - spec->recent,
+		.sinks = kept,
+		.selected = level->budget - kept - spec->recent,
 		.walk = walks_of(c->index, from, l)[head],
 	};
 }

@@ -113,12 +113,13 @@ void compact_publish(struct compaction *c);
 /**
  * compact_move - publish an order that speaks of other rows
  * @c: no compaction is under way
- * @rows: a sound copy of what the newest order and the commit name, in the same
- *	slots; c->rows from now on
+ * @rows: those it has, or a sound copy of what the newest order and the commit
+ *	name, in the same slots; c->rows from now on
  * @inode: of their memfd
  *
- * Does not wait for the writer to leave the spare buffer: he is locked out by
- * the new inode, whatever he reads.
+ * Does not wait for the writer to leave the spare buffer: there is none, or he
+ * is locked out by the new inode, whatever he reads. Nothing is published where
+ * the words lie, and c->fault says so.
  */
 void compact_move(struct compaction *c, const struct shm_rows *rows,
 		  uint64_t inode);

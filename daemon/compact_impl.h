@@ -44,6 +44,7 @@ static inline struct order order_of(const struct shm_buffer *buffer,
 	return (struct order){
 		.order = base + layer->order + head * layer->order_stride,
 		.rank = base + layer->rank + head * layer->rank_stride,
+		.parent = layer->parent_capacity,
 	};
 }
 

@@ -10,7 +10,10 @@
 
 #include "daemon/control_impl.h"
 #include "daemon/event.h"
+#include "daemon/fork.h"
+#include "daemon/freeze.h"
 #include "daemon/histogram.h"
+#include "daemon/lookup.h"
 #include "daemon/persist.h"
 #include "daemon/prefill.h"
 #include "daemon/report.h"
@@ -139,6 +142,15 @@ static void on_request(struct conn *conn, const Treekv__Request *request)
 	case TREEKV__REQUEST__BODY_BREAK_LEASE:
 		takeover_on_break(conn, id, request->break_lease);
 		return;
+	case TREEKV__REQUEST__BODY_FORK:
+		fork_on_fork(conn, id, request->fork);
+		return;
+	case TREEKV__REQUEST__BODY_LOOKUP:
+		lookup_on_lookup(conn, id, request->lookup);
+		return;
+	case TREEKV__REQUEST__BODY_FREEZE:
+		freeze_on_freeze(conn, id, request->freeze);
+		return;
 	case TREEKV__REQUEST__BODY_SNAPSHOT:
 		persist_on_snapshot(conn, id, request->snapshot);
 		return;
@@ -179,6 +191,7 @@ static void on_closed(struct conn *conn)
 	report_kept_closed(conn);
 	stream_closed(conn);
 	prefill_closed(conn);
+	freeze_closed(conn);
 }
 
 static void on_answered(Treekv__Request__BodyCase request, uint64_t ns)

@@ -13,6 +13,7 @@
 #include "daemon/config.h"
 #include "daemon/conn.h"
 #include "daemon/histogram.h"
+#include "daemon/prefix.h"
 #include "daemon/store.h"
 #include "daemon/worker.h"
 
@@ -25,8 +26,13 @@ struct control_counters {
 	uint64_t refusals;
 	uint64_t creates;
 	uint64_t attaches;
+	uint64_t readers; /* attaches to read */
 	uint64_t detaches;
 	uint64_t drops;
+	uint64_t freezes;
+	uint64_t forks;
+	uint64_t lookups;
+	uint64_t lookup_hits;
 	uint64_t deaths; /* writers that died with a lease */
 	uint64_t leases_broken;
 	uint64_t stalls_gone; /* of caches that are gone */
@@ -43,6 +49,7 @@ struct control {
 	const struct config *config;
 	struct listener *listener;
 	struct store store;
+	struct prefixes prefixes; /* of frozen caches that have a name */
 	struct worker *worker[CONTROL_WORKERS_MAX];
 	uint32_t workers;
 	uint32_t leases;

@@ -11,7 +11,16 @@
 
 #define CONTROL_REASON_SIZE 512
 
+struct fork_plan;
 struct lease;
+
+/* How somebody wants to attach. */
+struct control_wish {
+	const Treekv__Spec *spec; /* it must have that fingerprint, or NULL */
+	uint64_t nonce; /* of the request, or 0 */
+	bool progress; /* of a restore: he wants to be told of it */
+	bool read; /* no lease */
+};
 
 /* ---- control.c ---- */
 
@@ -47,8 +56,41 @@ void creation_closed(struct conn *conn);
 void creation_room(void);
 
 /* Is there room for one more, of this spec? Return: 0 or -ENOSPC. */
-int control_room(struct shm_spec *spec, const uint32_t *budgets, char *why,
-		 size_t size);
+int control_room(struct shm_spec *spec, const uint32_t *budgets,
+		 const struct layout_fork *fork, char *why, size_t size);
+
+#define CREATION_NAME_SIZE 64
+
+/*
+ * The name of a cache to be made: @wanted, or one made up in @room. NULL: it
+ * cannot be, and the peer was told.
+ */
+const char *creation_name(struct conn *conn, uint64_t id, const char *wanted,
+			  uint64_t nonce, char room[CREATION_NAME_SIZE]);
+
+/* How a cache is made. */
+struct creation_wish {
+	struct fork_plan *fork; /* from malloc(); NULL: it is none */
+	uint64_t nonce; /* of the request, or 0 */
+	bool ephemeral;
+};
+
+/**
+ * creation_begin - make a cache the peer's, known, kept, and attach him
+ * @cache: by cache_new()
+ * @wish: on success its fork is the creation's, which frees it
+ *
+ * Return: 0, and it is answered or will be; -ENOMEM, and the cache is gone.
+ */
+int creation_begin(struct conn *conn, uint64_t id, struct cache *cache,
+		   const struct creation_wish *wish);
+
+/*
+ * There is one of that name. If it is what this very request made when it was
+ * asked before, it is answered as then. Return: false: it is not.
+ */
+bool creation_again(struct conn *conn, uint64_t id, struct cache *cache,
+		    const struct control_wish *wish);
 
 struct worker *control_least_loaded(void);
 
@@ -73,9 +115,12 @@ int control_grant(struct conn *conn, uint64_t id, struct cache *cache,
 struct lease *control_own_lease(struct conn *conn, uint64_t id,
 				uint64_t number);
 
-/* Answers an attach to a cache that is there; @spec may be NULL. */
+/* Does the peer hold that lease, and live? */
+bool control_is_holder(const struct lease *lease, const struct conn *conn);
+
+/* Answers an attach to a cache that is there. */
 void control_attach(struct conn *conn, uint64_t id, struct cache *cache,
-		    const Treekv__Spec *spec, uint64_t nonce);
+		    const struct control_wish *wish);
 
 /* ---- leave.c ---- */
 

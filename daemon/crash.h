@@ -29,6 +29,8 @@
 	POINT(BREAK_COPIED, "break-copied")                         \
 	POINT(BREAK_KEPT, "break-kept")                             \
 	POINT(BREAK_PUBLISHED, "break-published")                   \
+	POINT(FREEZE_SEALED, "freeze-sealed") /* not on record */   \
+	POINT(FREEZE_RECORDED, "freeze-recorded")                   \
 	POINT(SNAPSHOT_CUT, "snapshot-cut")                         \
 	POINT(SNAPSHOT_WRITTEN, "snapshot-written") /* no name */   \
 	POINT(SNAPSHOT_RENAMED, "snapshot-renamed")                 \

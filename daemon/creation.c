@@ -21,6 +21,7 @@
 #include "daemon/control_impl.h"
 #include "daemon/crash.h"
 #include "daemon/event.h"
+#include "daemon/fork_make.h"
 #include "daemon/lease.h"
 #include "daemon/persist.h"
 #include "daemon/service.h"
@@ -39,11 +40,11 @@ struct worker *control_least_loaded(void)
 	return best;
 }
 
-static int pool_check(struct shm_spec *spec, const uint32_t *budgets, char *why,
-		      size_t size)
+static int pool_check(struct shm_spec *spec, const uint32_t *budgets,
+		      const struct layout_fork *fork, char *why, size_t size)
 {
 	uint64_t wanted = cache_bytes_wanted(
-		spec, budgets,
+		spec, budgets, fork,
 		(enum config_huge_pages)treekvd.config->huge_pages);
 
 	if (wanted <= store_left(&treekvd.store))
@@ -79,9 +80,8 @@ static enum config_huge_pages pages(bool last)
 }
 
 /* Whole but for its orders. */
-static int make(struct cache **ret, const struct conn_peer *peer,
-		const Treekv__Create *request, const char *name, bool last,
-		char *why, size_t size)
+static int make(struct cache **ret, const Treekv__Create *request,
+		const char *name, bool last, char *why, size_t size)
 {
 	uint32_t budgets[SHM_LAYERS_MAX];
 	struct cache_error error;
@@ -93,21 +93,14 @@ static int make(struct cache **ret, const struct conn_peer *peer,
 	if (!r)
 		r = count_check(why, size);
 	if (!r)
-		r = pool_check(&spec, budgets, why, size);
+		r = pool_check(&spec, budgets, NULL, why, size);
 	if (r)
 		return r;
-	r = cache_new(&cache, name, &spec, budgets, pages(last), &error);
+	r = cache_new(&cache, name, &spec, budgets, NULL, pages(last), &error);
 	if (r) {
 		snprintf(why, size, "%s", error.text);
 		return r;
 	}
-	cache->uid = cache->index->uid = peer->uid;
-	cache->gid = cache->index->gid = peer->gid;
-	cache->index->create_nonce = request->nonce;
-	cache->ephemeral = request->ephemeral;
-	if (cache->ephemeral)
-		cache->index->flags |= SHM_CACHE_EPHEMERAL;
-	shm_store_relaxed(&cache->index->epoch, 1);
 	*ret = cache;
 	return 0;
 }
@@ -123,6 +116,8 @@ struct creation {
 	struct conn *conn; /* NULL: the creator hung up */
 	uint64_t id;
 	struct cache *cache;
+	struct fork_plan *fork; /* what its orders begin with; NULL: nothing */
+	int error; /* of filling them */
 };
 
 /* The answer goes there; nobody else's does. */
@@ -136,23 +131,23 @@ static void creation_connect(struct creation *creation, struct conn *conn,
 	*conn_data(conn) = creation;
 }
 
-/* The end of it. @error: the service manager does not keep the cache. */
-static void creation_over(struct creation *creation, int error)
+/* The end of it. @error: why there is no cache, which @what says. */
+static void creation_over(struct creation *creation, int error,
+			  const char *what)
 {
 	struct cache *cache = creation->cache;
 	struct conn *conn = creation->conn;
 	uint64_t id = creation->id;
 
+	free(creation->fork);
 	free(creation);
 	cache->pending = false;
 	cache->creation = NULL;
 	if (conn)
 		*conn_data(conn) = NULL;
 	if (conn && error)
-		control_refuse(
-			conn, id, error,
-			"cache %s: the service manager does not keep it: %s",
-			cache->name, strerror(-error));
+		control_refuse(conn, id, error, "cache %s: %s: %s", cache->name,
+			       what, strerror(-error));
 	if (conn && !error) {
 		event_created(cache, conn_peer(conn)->pid);
 		error = control_grant(conn, id, cache, true,
@@ -170,7 +165,7 @@ static void on_stored(struct loop_op *op, int res, unsigned int flags)
 	(void)flags;
 	crash_at(CRASH_CREATE_KEPT);
 	close(creation->barrier);
-	creation_over(creation, 0);
+	creation_over(creation, 0, NULL);
 }
 
 /* Return: 0, and on_stored() follows; or a negative errno. */
@@ -202,45 +197,74 @@ static void creation_made(struct creation *creation)
 
 	crash_at(CRASH_CREATE_MADE);
 	worker_give(control_least_loaded(), cache, &cache->give);
+	if (creation->error) {
+		creation_over(creation, creation->error, "filling it");
+		return;
+	}
 	if (!creation->conn || !treekvd.kept) {
-		creation_over(creation, 0);
+		creation_over(creation, 0, NULL);
 		return;
 	}
 	r = store(creation);
 	if (r)
-		creation_over(creation, r);
+		creation_over(creation, r,
+			      "the service manager does not keep it");
 }
 
-static void format(struct errand *errand)
+static void fill(struct cache *cache)
 {
-	cache_format(loop_entry(errand, struct cache, errand));
+	struct creation *creation = cache->creation;
+
+	if (creation->fork)
+		creation->error = fork_fill(cache, creation->fork);
+	else
+		cache_format(cache);
 }
 
-static void on_formatted(struct errand *errand)
+static void on_errand(struct errand *errand)
+{
+	fill(loop_entry(errand, struct cache, errand));
+}
+
+static void on_filled(struct errand *errand)
 {
 	creation_made(loop_entry(errand, struct cache, errand)->creation);
 }
 
-/* Return: 0, and it is answered; or a negative errno with @why. */
-static int begin(struct conn *conn, uint64_t id, struct cache *cache, char *why,
-		 size_t size)
+static void own(struct cache *cache, const struct conn_peer *peer,
+		const struct creation_wish *wish)
+{
+	cache->uid = cache->index->uid = peer->uid;
+	cache->gid = cache->index->gid = peer->gid;
+	cache->index->create_nonce = wish->nonce;
+	cache->ephemeral = wish->ephemeral;
+	if (cache->ephemeral)
+		cache->index->flags |= SHM_CACHE_EPHEMERAL;
+	shm_store_relaxed(&cache->index->epoch, 1);
+	if (wish->fork)
+		cache_set_parent(cache, wish->fork->parent);
+}
+
+int creation_begin(struct conn *conn, uint64_t id, struct cache *cache,
+		   const struct creation_wish *wish)
 {
 	struct creation *creation = calloc(1, sizeof(*creation));
 
 	if (!creation) {
 		cache_free(cache);
-		snprintf(why, size, "the daemon has no memory");
 		return -ENOMEM;
 	}
+	own(cache, conn_peer(conn), wish);
 	creation->cache = cache;
+	creation->fork = wish->fork;
 	creation_connect(creation, conn, id);
 	cache->creation = creation;
 	cache->pending = true;
 	store_add(&treekvd.store, cache);
 	if (cache->index_size > FORMAT_AT_ONCE) {
-		errand_run(&cache->errand, format, on_formatted);
+		errand_run(&cache->errand, on_errand, on_filled);
 	} else {
-		cache_format(cache);
+		fill(cache);
 		creation_made(creation);
 	}
 	return 0;
@@ -253,18 +277,42 @@ static int begin(struct conn *conn, uint64_t id, struct cache *cache, char *why,
 static bool create(struct conn *conn, uint64_t id,
 		   const Treekv__Create *request, const char *name, bool last)
 {
-	char why[CONTROL_REASON_SIZE] = "";
+	const struct creation_wish wish = {
+		.nonce = request->nonce,
+		.ephemeral = request->ephemeral,
+	};
+	char why[CONTROL_REASON_SIZE] = "the daemon has no memory";
 	struct cache *cache;
 	int r;
 
-	r = make(&cache, conn_peer(conn), request, name, last, why,
-		 sizeof(why));
+	r = make(&cache, request, name, last, why, sizeof(why));
 	if (r == -ENOSPC && !last)
 		return false;
 	if (!r)
-		r = begin(conn, id, cache, why, sizeof(why));
+		r = creation_begin(conn, id, cache, &wish);
 	if (r)
 		control_refuse(conn, id, r, "cache %s: %s", name, why);
+	return true;
+}
+
+static struct control_wish wish_of(const Treekv__Create *request)
+{
+	return (struct control_wish){
+		.spec = request->spec,
+		.nonce = request->nonce,
+		.progress = request->progress,
+	};
+}
+
+bool creation_again(struct conn *conn, uint64_t id, struct cache *cache,
+		    const struct control_wish *wish)
+{
+	if (!wish->nonce || cache->index->create_nonce != wish->nonce)
+		return false;
+	if (cache->creation)
+		creation_connect(cache->creation, conn, id);
+	else
+		control_attach(conn, id, cache, wish);
 	return true;
 }
 
@@ -272,29 +320,42 @@ static bool create(struct conn *conn, uint64_t id,
 static void create_again(struct conn *conn, uint64_t id, struct cache *cache,
 			 const Treekv__Create *request)
 {
-	bool his = request->nonce &&
-		   cache->index->create_nonce == request->nonce;
+	const struct control_wish wish = wish_of(request);
 
-	if (his && cache->creation)
-		creation_connect(cache->creation, conn, id);
-	else if (his || request->attach_existing)
-		control_attach(conn, id, cache, request->spec, request->nonce);
+	if (creation_again(conn, id, cache, &wish))
+		return;
+	if (request->attach_existing)
+		control_attach(conn, id, cache, &wish);
 	else
 		control_refuse(conn, id, -EEXIST, "there is a cache %s already",
 			       cache->name);
 }
 
 /* The nonce is in the name, so that asking again finds it. */
-static bool attempt_anonymous(struct conn *conn, uint64_t id,
-			      const Treekv__Create *request, bool last)
+const char *creation_name(struct conn *conn, uint64_t id, const char *wanted,
+			  uint64_t nonce, char room[CREATION_NAME_SIZE])
 {
-	uint64_t nonce = request->nonce ? request->nonce : lease_draw();
-	struct cache *cache;
-	char name[64];
+	if (!*wanted) {
+		snprintf(room, CREATION_NAME_SIZE, "anonymous-%d-%llx",
+			 conn_peer(conn)->pid,
+			 (unsigned long long)(nonce ? nonce : lease_draw()));
+		return room;
+	}
+	if (!store_name_check(wanted))
+		return wanted;
+	control_refuse(conn, id, -EINVAL,
+		       "a cache's name is 1 to %d bytes of printable ASCII "
+		       "without blanks or '/'",
+		       SHM_NAME_MAX);
+	return NULL;
+}
 
-	snprintf(name, sizeof(name), "anonymous-%d-%llx", conn_peer(conn)->pid,
-		 (unsigned long long)nonce);
-	cache = control_look_up(conn, name);
+static bool attempt_anonymous(struct conn *conn, uint64_t id,
+			      const Treekv__Create *request, const char *name,
+			      bool last)
+{
+	struct cache *cache = control_look_up(conn, name);
+
 	if (!cache)
 		return create(conn, id, request, name, last);
 	create_again(conn, id, cache, request);
@@ -304,11 +365,11 @@ static bool attempt_anonymous(struct conn *conn, uint64_t id,
 static bool attempt_named(struct conn *conn, uint64_t id,
 			  const Treekv__Create *request, bool last)
 {
+	const struct control_wish wish = wish_of(request);
 	struct cache *cache;
 
 	if (request->attach_existing &&
-	    persist_attach(conn, id, request->name, request->spec,
-			   request->nonce, request->progress))
+	    persist_attach(conn, id, request->name, &wish))
 		return true;
 	cache = control_look_up(conn, request->name);
 	if (!cache &&
@@ -329,15 +390,15 @@ static bool attempt_named(struct conn *conn, uint64_t id,
 static bool attempt(struct conn *conn, uint64_t id,
 		    const Treekv__Create *request, bool last)
 {
-	if (!*request->name)
-		return attempt_anonymous(conn, id, request, last);
-	if (!store_name_check(request->name))
-		return attempt_named(conn, id, request, last);
-	control_refuse(conn, id, -EINVAL,
-		       "a cache's name is 1 to %d bytes of printable ASCII "
-		       "without blanks or '/'",
-		       SHM_NAME_MAX);
-	return true;
+	char room[CREATION_NAME_SIZE];
+	const char *name =
+		creation_name(conn, id, request->name, request->nonce, room);
+
+	if (!name)
+		return true;
+	if (name == room)
+		return attempt_anonymous(conn, id, request, name, last);
+	return attempt_named(conn, id, request, last);
 }
 
 /* ---- waiting for room that others are about to leave ---- */
@@ -424,10 +485,10 @@ void creation_closed(struct conn *conn)
 	free(w);
 }
 
-int control_room(struct shm_spec *spec, const uint32_t *budgets, char *why,
-		 size_t size)
+int control_room(struct shm_spec *spec, const uint32_t *budgets,
+		 const struct layout_fork *fork, char *why, size_t size)
 {
 	int r = count_check(why, size);
 
-	return r ? r : pool_check(spec, budgets, why, size);
+	return r ? r : pool_check(spec, budgets, fork, why, size);
 }

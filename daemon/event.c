@@ -69,6 +69,13 @@ void event_attached(const struct cache *cache, pid_t pid)
 	      shm_commit_tail(cache_commit(cache)));
 }
 
+void event_reader(const struct cache *cache, pid_t pid)
+{
+	treekvd.counters.readers++;
+	log_debug("reader attached", "name=%s cache=%llu pid=%d", cache->name,
+		  NUMBER(cache), pid);
+}
+
 void event_detached(const struct lease *lease)
 {
 	treekvd.counters.detaches++;
@@ -97,15 +104,25 @@ void event_died_unseen(const struct cache *cache)
 	died(cache, (pid_t)cache->index->lease_pid);
 }
 
-void event_lease_broken(const struct cache *cache, pid_t holder,
-			uint32_t passes)
+void event_moved(const struct cache *cache, pid_t holder, uint32_t passes)
 {
-	treekvd.counters.leases_broken++;
-	log_info("lease broken", "name=%s cache=%llu holder=%d passes=%u",
-		 cache->name, NUMBER(cache), holder, passes);
+	treekvd.counters.leases_broken += !!holder;
+	log_info(holder ? "lease broken" : "rows copied",
+		 "name=%s cache=%llu holder=%d passes=%u", cache->name,
+		 NUMBER(cache), holder, passes);
+	if (!holder)
+		return;
 	tell_of(STREAM_LEASE_BROKEN, cache, holder);
-	if (holder)
-		probe_detach(cache, holder, DETACH_BROKEN);
+	probe_detach(cache, holder, DETACH_BROKEN);
+}
+
+void event_frozen(const struct cache *cache, pid_t pid)
+{
+	treekvd.counters.freezes++;
+	log_info("cache frozen", "name=%s cache=%llu pid=%d tail=%llu",
+		 cache->name, NUMBER(cache), pid,
+		 (unsigned long long)cache->index->frozen_tail);
+	tell_of(STREAM_FREEZE, cache, pid);
 }
 
 void event_prefilled(const struct cache *cache, pid_t pid)

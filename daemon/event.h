@@ -33,13 +33,15 @@ struct event_mail {
 
 void event_created(const struct cache *cache, pid_t pid);
 void event_attached(const struct cache *cache, pid_t pid);
+void event_reader(const struct cache *cache, pid_t pid);
 void event_detached(const struct lease *lease);
 void event_writer_died(const struct lease *lease);
 
 /* It was adopted, and its writer has not lived to see that. */
 void event_died_unseen(const struct cache *cache);
-void event_lease_broken(const struct cache *cache, pid_t holder,
-			uint32_t passes);
+/* It has got other rows; @holder: whose lease was broken for that, or 0. */
+void event_moved(const struct cache *cache, pid_t holder, uint32_t passes);
+void event_frozen(const struct cache *cache, pid_t pid);
 void event_prefilled(const struct cache *cache, pid_t pid);
 void event_dropped(const struct cache *cache, pid_t pid);
 

@@ -43,6 +43,9 @@ const struct histogram_row histogram_rows[HISTOGRAMS] = {
 	[HISTOGRAM_REQUEST_WORKERS] = { REQUEST("workers") },
 	[HISTOGRAM_REQUEST_CLIENTS] = { REQUEST("clients") },
 	[HISTOGRAM_REQUEST_KEPT] = { REQUEST("kept") },
+	[HISTOGRAM_REQUEST_FREEZE] = { REQUEST("freeze") },
+	[HISTOGRAM_REQUEST_FORK] = { REQUEST("fork") },
+	[HISTOGRAM_REQUEST_LOOKUP] = { REQUEST("lookup") },
 };
 
 enum histogram_id histogram_of_request(Treekv__Request__BodyCase request)
@@ -78,6 +81,12 @@ enum histogram_id histogram_of_request(Treekv__Request__BodyCase request)
 		return HISTOGRAM_REQUEST_CLIENTS;
 	case TREEKV__REQUEST__BODY_KEPT:
 		return HISTOGRAM_REQUEST_KEPT;
+	case TREEKV__REQUEST__BODY_FREEZE:
+		return HISTOGRAM_REQUEST_FREEZE;
+	case TREEKV__REQUEST__BODY_FORK:
+		return HISTOGRAM_REQUEST_FORK;
+	case TREEKV__REQUEST__BODY_LOOKUP:
+		return HISTOGRAM_REQUEST_LOOKUP;
 	case TREEKV__REQUEST__BODY_HELLO: /* conn.c answers it */
 	case TREEKV__REQUEST__BODY__NOT_SET:
 	case _TREEKV__REQUEST__BODY__CASE_IS_INT_SIZE:

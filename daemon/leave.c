@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: BSD-2-Clause
 /*
  * A cache leaves in four steps, each of which may find the next already
- * possible: its name is freed, its last lease is over, its worker has let go of
- * it, its memory is given back. A drop is answered after the last one, so that
- * whoever asked for it can count on what it frees; where somebody still holds
- * the cache, it is answered at once.
+ * possible: its name is freed, its last lease is over and its last fork gone, its
+ * worker has let go of it, its memory is given back. A drop is answered after
+ * the last one, so that whoever asked for it can count on what it frees; where
+ * somebody still holds the cache, it is answered at once.
  */
 #include <stdlib.h>
 #include <sys/queue.h>
@@ -13,7 +13,9 @@
 #include "daemon/control_impl.h"
 #include "daemon/crash.h"
 #include "daemon/event.h"
+#include "daemon/freeze.h"
 #include "daemon/lease.h"
+#include "daemon/lookup.h"
 #include "daemon/persist.h"
 #include "daemon/prefill.h"
 #include "daemon/service.h"
@@ -77,9 +79,15 @@ static void release(struct errand *errand)
 
 static void gone(struct cache *cache)
 {
+	struct cache *parent = cache->parent;
+
 	store_release(&treekvd.store, cache);
 	answer_dropper(cache);
 	cache_free(cache);
+	if (parent) {
+		parent->children--;
+		control_leave(parent);
+	}
 	creation_room();
 }
 
@@ -112,14 +120,14 @@ static void on_taken_back(struct worker_job *job)
 
 void control_leave(struct cache *cache)
 {
-	if (cache->named || cache->lease || cache->pending)
+	if (cache->named || cache->lease || cache->children || cache->pending)
 		return;
 	if (!cache->leaving)
 		store_leave(&treekvd.store);
 	cache->leaving = true;
 	if (cache->ending || cache->looks || cache->given_up ||
 	    persist_holds(cache) || takeover_holds(cache) ||
-	    prefill_holds(cache))
+	    freeze_holds(cache) || prefill_holds(cache))
 		return;
 	cache->given_up = true;
 	cache->take_back.done = on_taken_back;
@@ -131,6 +139,7 @@ void control_drop(struct cache *cache)
 	/* Recorded first: a daemon that adopts it must not bring it back. */
 	cache->index->flags |= SHM_CACHE_DROPPED;
 	crash_at(CRASH_DROP_MARKED);
+	lookup_remove(cache);
 	store_unname(&treekvd.store, cache);
 	crash_at(CRASH_DROP_UNNAMED);
 	control_leave(cache);

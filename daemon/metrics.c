@@ -194,8 +194,13 @@ COUNTER(requests)
 COUNTER(refusals)
 COUNTER(creates)
 COUNTER(attaches)
+COUNTER(readers)
 COUNTER(detaches)
 COUNTER(drops)
+COUNTER(freezes)
+COUNTER(forks)
+COUNTER(lookups)
+COUNTER(lookup_hits)
 COUNTER(deaths)
 COUNTER(leases_broken)
 COUNTER(snapshots)
@@ -259,8 +264,15 @@ const struct metric metrics[] = {
 	{ "refusals_total", "Requests refused", "", true, count_refusals },
 	{ "creates_total", "Caches created", "", true, count_creates },
 	{ "attaches_total", "Leases given", "", true, count_attaches },
+	{ "reader_attaches_total", "Attaches to read", "", true,
+	  count_readers },
 	{ "detaches_total", "Leases given back", "", true, count_detaches },
 	{ "drops_total", "Caches dropped by request", "", true, count_drops },
+	{ "freezes_total", "Caches frozen", "", true, count_freezes },
+	{ "forks_total", "Forks made", "", true, count_forks },
+	{ "lookups_total", "Prompts looked up", "", true, count_lookups },
+	{ "lookup_hits_total", "Prompts that a frozen cache begins", "", true,
+	  count_lookup_hits },
 	{ "writer_deaths_total", "Writers that died with a lease", "", true,
 	  count_deaths },
 	{ "leases_broken_total", "Leases taken from their holders", "", true,

@@ -6,6 +6,7 @@
  */
 #include <assert.h>
 #include <errno.h>
+#include <stdbool.h>
 #include <string.h>
 
 #include "daemon/order.h"
@@ -46,12 +47,36 @@ void order_scratch_init(struct order_scratch *ret, void *memory, uint32_t slots)
 	ret->gone = (void *)(ret->evicted + slots);
 }
 
+static void set_entry(void *entries, uint32_t entry_size, uint32_t i,
+		      uint32_t value)
+{
+	if (entry_size == 2)
+		((uint16_t *)entries)[i] = (uint16_t)value;
+	else
+		((uint32_t *)entries)[i] = value;
+}
+
 void order_init(const struct order *o, uint32_t slots, uint32_t entry_size)
 {
 	if (entry_size == 2)
 		order16_init(o, slots);
 	else
 		order32_init(o, slots);
+}
+
+void order_fork(const struct order *o, uint32_t own, uint32_t entry_size,
+		const void *parent, uint32_t parent_entry_size, uint32_t live)
+{
+	uint32_t slots = o->parent + own, at = 0;
+
+	for (uint32_t i = 0; i < live; i++)
+		set_entry(o->order, entry_size, at++,
+			  order_entry(parent, parent_entry_size, i));
+	for (uint32_t s = o->parent; s < slots; s++)
+		set_entry(o->order, entry_size, at++, s);
+	for (uint32_t i = live; i < o->parent; i++)
+		set_entry(o->order, entry_size, at++,
+			  order_entry(parent, parent_entry_size, i));
 }
 
 uint32_t order_compact(const struct order *to, const struct order *from,

@@ -11,10 +11,15 @@
 
 #include "daemon/policy.h"
 
-/* One (layer, head) within a buffer: arrays of @slots entries. */
+/*
+ * One (layer, head) within a buffer: arrays of @slots entries. In a fork the
+ * first @parent slots are the parent's: once they are not live they never are
+ * again, and stand behind the free ones.
+ */
 struct order {
 	void *order;
 	void *rank;
+	uint32_t parent;
 };
 
 /* What a compaction works with: as long as the longest order, each. */
@@ -33,9 +38,22 @@ void order_scratch_init(struct order_scratch *ret, void *memory,
 void order_init(const struct order *o, uint32_t slots, uint32_t entry_size);
 
 /**
+ * order_fork - the order that a fork begins with
+ * @o: of the fork; o->parent slots are its parent's, @own are its own
+ * @entry_size: of @o
+ * @parent: the parent's entries, of which the first @live are taken over
+ * @parent_entry_size: theirs
+ *
+ * The ranks are order_rank()'s.
+ */
+void order_fork(const struct order *o, uint32_t own, uint32_t entry_size,
+		const void *parent, uint32_t parent_entry_size, uint32_t live);
+
+/**
  * order_compact - take the oldest order's surplus out
  * @to: written: survivors in order, then @from's free entries as they stood,
- *	then the slots just freed, in the order in which they left
+ *	then the slots just freed, in the order in which they left, then those
+ *	of the parent that are not live any more
  * @from: only read; must not overlap @to
  * @policy: whose evict is not NULL, or k is 0
  * @scope: as the policy sees @from; scope->live includes what was appended
@@ -72,7 +90,8 @@ int order_rank(const struct order *o, uint32_t slots, uint32_t n_live,
  * order_check - is this a sound order?
  * @seen: @slots bytes of scratch
  *
- * Return: 0, or -EBADMSG: not a permutation, or rank is not its inverse.
+ * Return: 0, or -EBADMSG: not a permutation, or rank is not its inverse, or a
+ * parent's slot stands before a free one.
  */
 int order_check(const struct order *o, uint32_t slots, uint32_t n_live,
 		uint32_t entry_size, uint8_t *seen);

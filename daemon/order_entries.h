@@ -47,6 +47,34 @@ static void ENTRY_FN(mark)(const uint32_t *evicted, uint32_t k, uint8_t *gone,
 	*ret_hi = hi;
 }
 
+/* How many parent's slots an order ends with: those that are free are own. */
+static uint32_t ENTRY_FN(dead)(const ENTRY *order, uint32_t live,
+			       uint32_t slots, uint32_t parent)
+{
+	uint32_t lo = live, hi = slots;
+
+	while (lo < hi) {
+		uint32_t middle = lo + (hi - lo) / 2;
+
+		if (order[middle] < parent)
+			hi = middle;
+		else
+			lo = middle + 1;
+	}
+	return slots - lo;
+}
+
+/* The evicted slots that are own, or those that are not. Return: their end. */
+static ENTRY *ENTRY_FN(freed)(ENTRY *to, const ENTRY *old,
+			      const uint32_t *evicted, uint32_t k,
+			      uint32_t parent, bool own)
+{
+	for (uint32_t j = 0; j < k; j++)
+		if ((old[evicted[j]] >= parent) == own)
+			*to++ = old[evicted[j]];
+	return to;
+}
+
 static void ENTRY_FN(rewrite)(const struct order *to, const struct order *from,
 			      uint32_t slots, uint32_t live, uint32_t ranked,
 			      uint32_t k, const struct order_scratch *scratch)
@@ -55,8 +83,11 @@ static void ENTRY_FN(rewrite)(const struct order *to, const struct order *from,
 	const uint32_t *evicted = scratch->evicted;
 	ENTRY *new = to->order, *rank = to->rank;
 	const uint8_t *gone = scratch->gone;
-	uint32_t lo, hi, at;
+	uint32_t lo, hi, at, parent = from->parent, dead = 0;
+	ENTRY *end;
 
+	if (parent)
+		dead = ENTRY_FN(dead)(old, live, slots, parent);
 	ENTRY_FN(mark)(evicted, k, scratch->gone, &lo, &hi);
 	memcpy(new, old, lo * sizeof(*new));
 	at = lo;
@@ -64,10 +95,13 @@ static void ENTRY_FN(rewrite)(const struct order *to, const struct order *from,
 		new[at] = old[i];
 		at += !gone[i];
 	}
-	memcpy(new + at, old + hi, (slots - hi) * sizeof(*new));
-	at += slots - hi;
-	for (uint32_t j = 0; j < k; j++)
-		new[at + j] = old[evicted[j]];
+	memcpy(new + at, old + hi, (slots - dead - hi) * sizeof(*new));
+	end = ENTRY_FN(freed)(new + at + slots - dead - hi, old, evicted, k,
+			      parent, true);
+	if (parent) {
+		memcpy(end, old + slots - dead, dead * sizeof(*new));
+		ENTRY_FN(freed)(end + dead, old, evicted, k, parent, false);
+	}
 
 	ENTRY_FN(shift)(rank, from->rank, slots, hi, k);
 	for (uint32_t i = ranked; i < lo; i++)
@@ -90,6 +124,8 @@ static int ENTRY_FN(check)(const struct order *o, uint32_t slots,
 		ENTRY slot = order[i];
 
 		if (slot >= slots || seen[slot])
+			return -EBADMSG;
+		if (i > n_live && slot >= o->parent && order[i - 1] < o->parent)
 			return -EBADMSG;
 		seen[slot] = 1;
 		if (rank[slot] != (i < n_live ? (ENTRY)i : ENTRY_FREE))

@@ -17,6 +17,7 @@
 #include "daemon/crash.h"
 #include "daemon/event.h"
 #include "daemon/log.h"
+#include "daemon/lookup.h"
 #include "daemon/persist_impl.h"
 #include "daemon/report.h"
 #include "daemon/spec.h"
@@ -246,6 +247,9 @@ static void loaded(struct cache *cache, struct outcome *out)
 		control_drop(cache);
 		return;
 	}
+	lookup_add(cache);
+	if (cache_is_frozen(cache))
+		cache_shed(cache);
 	treekvd.counters.restores++;
 	persist_tell(cache, out);
 	control_leave(cache);
@@ -303,6 +307,21 @@ static void note_loaded(struct persist *p, struct snapshot_job *job)
 	job->info = NULL;
 }
 
+/* One that was frozen is so again before anybody gets it. */
+static void freeze_again(struct cache *cache, const struct snapshot_job *job,
+			 struct outcome *out)
+{
+	if (!(job->info->header.flags & SHM_CACHE_FROZEN))
+		return;
+	out->error = cache_seal(cache);
+	if (!out->error)
+		out->error = cache_freeze(cache);
+	if (out->error)
+		snprintf(out->text, sizeof(out->text),
+			 "cache %s cannot be frozen again: %s", cache->name,
+			 strerror(-out->error));
+}
+
 static void on_loaded(struct worker_job *arrived)
 {
 	struct snapshot_job *job =
@@ -318,8 +337,10 @@ static void on_loaded(struct worker_job *arrived)
 		if (job->error == -EBADMSG)
 			disk_damaged(cache->uid, cache->name, job->why.text);
 	} else {
-		note_loaded(p, job);
+		freeze_again(cache, job, &out);
 	}
+	if (!out.error)
+		note_loaded(p, job);
 	p->job = snapshot_job_free(job);
 	if (!out.error && treekvd.kept && cache->named) {
 		out.error = keep(cache);
@@ -360,10 +381,10 @@ static int make(struct cache **ret, const struct snapshot_header *header,
 	struct cache *cache;
 	int r;
 
-	r = control_room(&spec, budgets, error.text, sizeof(error.text));
+	r = control_room(&spec, budgets, NULL, error.text, sizeof(error.text));
 	if (!r)
 		r = cache_new(
-			&cache, header->name, &spec, budgets,
+			&cache, header->name, &spec, budgets, NULL,
 			(enum config_huge_pages)treekvd.config->huge_pages,
 			&error);
 	if (r) {
@@ -494,6 +515,12 @@ void persist_dropped(struct cache *cache, bool keep_file)
 	if (r && r != -ENOENT && r != -ENOTDIR)
 		log_error("snapshot not removed", "name=%s uid=%u error=\"%s\"",
 			  cache->name, cache->uid, strerror(-r));
+}
+
+void persist_frozen(struct cache *cache)
+{
+	if (cache->persist)
+		cache->persist->saved = false;
 }
 
 int persist_drop_file(uid_t uid, const char *name)

@@ -11,6 +11,8 @@
 #include "daemon/control.h"
 #include "daemon/persist_disk.h"
 
+struct control_wish;
+
 /* A cache's snapshots; cache_free() frees it. */
 struct persist {
 	struct cache *cache;
@@ -50,15 +52,12 @@ void persist_on_restore(struct conn *conn, uint64_t id,
 
 /**
  * persist_attach - somebody wants a cache that may have to be restored first
- * @spec: may be NULL
- * @nonce: of his request, or 0
- * @progress: he wants to be told how far that is
  *
  * Return: true when it is on disk only, or being restored: the answer is given,
  * or follows.
  */
 bool persist_attach(struct conn *conn, uint64_t id, const char *name,
-		    const Treekv__Spec *spec, uint64_t nonce, bool progress);
+		    const struct control_wish *wish);
 
 /* Does attaching restore something of that name? */
 bool persist_is_on_disk(uid_t uid, const char *name);
@@ -70,6 +69,9 @@ bool persist_holds(const struct cache *cache);
 
 /* A cache is dropped by request. */
 void persist_dropped(struct cache *cache, bool keep);
+
+/* A cache has been frozen: what is on disk is not. */
+void persist_frozen(struct cache *cache);
 
 /* Drops one that is on disk only. Return: 0, -ENOENT, another errno. */
 int persist_drop_file(uid_t uid, const char *name);

@@ -26,8 +26,8 @@ struct asked {
 	struct asked *next;
 	struct conn *conn; /* NULL: hung up */
 	uint64_t id;
-	bool attach; /* what is wanted is the lease */
-	uint64_t nonce; /* for that */
+	bool attach; /* what is wanted is the cache itself: */
+	struct control_wish wish; /* so; its spec has been compared */
 	bool single;
 	bool progress; /* wants to be told */
 	const struct worker *worker; /* of an attach: whose jobs it waits for */
@@ -152,7 +152,8 @@ static void answer_attach(struct asked *asked, struct cache *cache,
 			  const struct outcome *out)
 {
 	struct conn *conn = asked->conn;
-	uint64_t id = asked->id, nonce = asked->nonce;
+	const struct control_wish wish = asked->wish;
+	uint64_t id = asked->id;
 
 	asked_free(asked);
 	if (!conn)
@@ -160,7 +161,7 @@ static void answer_attach(struct asked *asked, struct cache *cache,
 	if (out->error)
 		control_refuse(conn, id, out->error, "%s", out->text);
 	else
-		control_attach(conn, id, cache, NULL, nonce);
+		control_attach(conn, id, cache, &wish);
 }
 
 static int wait_for(struct cache *cache, struct asked *asked, unsigned int runs)
@@ -426,15 +427,16 @@ void persist_on_restore(struct conn *conn, uint64_t id,
 
 /* The asked of an attach has no count: its one waiter ends it. */
 static void attach_when_loaded(struct conn *conn, uint64_t id,
-			       struct cache *cache, uint64_t nonce,
-			       bool progress)
+			       struct cache *cache,
+			       const struct control_wish *wish)
 {
-	struct asked *asked = asked_new(conn, id, progress);
+	struct asked *asked = asked_new(conn, id, wish->progress);
 
 	if (!asked)
 		return;
 	asked->attach = true;
-	asked->nonce = nonce;
+	asked->wish = *wish;
+	asked->wish.spec = NULL; /* it goes with the request */
 	asked->worker = cache->worker;
 	if (!wait_for(cache, asked, 1)) {
 		show_progress(asked);
@@ -458,7 +460,7 @@ bool persist_is_on_disk(uid_t uid, const char *name)
 }
 
 bool persist_attach(struct conn *conn, uint64_t id, const char *name,
-		    const Treekv__Spec *spec, uint64_t nonce, bool progress)
+		    const struct control_wish *wish)
 {
 	struct cache *cache = control_look_up(conn, name);
 	struct outcome out;
@@ -468,11 +470,11 @@ bool persist_attach(struct conn *conn, uint64_t id, const char *name,
 		return false;
 	if (cache) {
 		persist_outcome(&out, cache->uid, cache->name);
-		r = persist_compare(cache, spec, &out);
+		r = persist_compare(cache, wish->spec, &out);
 	} else if (treekvd.config->restore == RESTORE_NEVER || !persist.root) {
 		return false;
 	} else {
-		r = persist_load(&cache, conn_peer(conn)->uid, name, spec,
+		r = persist_load(&cache, conn_peer(conn)->uid, name, wish->spec,
 				 &out);
 	}
 	if (r == -ENOENT)
@@ -480,6 +482,6 @@ bool persist_attach(struct conn *conn, uint64_t id, const char *name,
 	if (r)
 		control_refuse(conn, id, r, "%s", out.text);
 	else
-		attach_when_loaded(conn, id, cache, nonce, progress);
+		attach_when_loaded(conn, id, cache, wish);
 	return true;
 }

@@ -191,9 +191,10 @@ static void answer(const struct prefill *p)
 /* As if it were asked for now. */
 static void let_in(const struct waiter *waiter, struct cache *cache)
 {
+	const struct control_wish wish = { .nonce = waiter->nonce };
+
 	if (waiter->conn && cache->named)
-		control_attach(waiter->conn, waiter->id, cache, NULL,
-			       waiter->nonce);
+		control_attach(waiter->conn, waiter->id, cache, &wish);
 	else if (waiter->conn)
 		control_refuse(waiter->conn, waiter->id, -ENOENT,
 			       "the cache has been dropped meanwhile");

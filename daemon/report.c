@@ -36,6 +36,8 @@ static const char *state_of(const struct cache *cache)
 		return "restoring";
 	if (cache->creation)
 		return "creating";
+	if (cache_is_frozen(cache))
+		return "frozen";
 	return cache->lease ? "writing" : "idle";
 }
 
@@ -75,6 +77,9 @@ static int info_init(struct info *info, const struct cache *cache)
 	m->state = (char *)(uintptr_t)state_of(cache);
 	m->bytes = cache_bytes(cache);
 	m->huge = cache->huge;
+	if (cache->parent)
+		m->parent = cache->parent->name;
+	m->children = cache->children;
 	info_words(m, cache);
 	if (cache->lease) {
 		m->has_writer_pid = true;

@@ -107,6 +107,7 @@ static void step_header(struct snapshot_job *job, struct staging *staging)
 	header->uid = job->cache->uid;
 	header->gid = job->cache->gid;
 	header->mode = index->mode;
+	header->flags = cache_is_frozen(job->cache) ? SHM_CACHE_FROZEN : 0;
 	memcpy(header->name, job->cache->name, sizeof(header->name));
 	header->created = index->created;
 	header->last_used = shm_load_relaxed(&index->last_used);

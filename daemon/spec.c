@@ -160,6 +160,33 @@ static void differ_model(struct text *text, const uint8_t *has,
 	    text->length ? "; " : "", a, b);
 }
 
+/* What rows are a function of, beside their tokens. */
+static void differ_rows(struct text *text, const struct shm_spec *has,
+			const struct shm_spec *asked)
+{
+	differ_model(text, has->model, asked->model);
+	differ(text, "layers", has->layers, asked->layers);
+	differ(text, "kv_heads", has->kv_heads, asked->kv_heads);
+	differ(text, "k_row", has->k_row, asked->k_row);
+	differ(text, "v_row", has->v_row, asked->v_row);
+	differ_named(text, "dtype", dtype_name(has->dtype),
+		     dtype_name(asked->dtype));
+	differ_named(text, "positions",
+		     has->positions == SHM_POSITIONS_RANK ? "rank" : "original",
+		     asked->positions == SHM_POSITIONS_RANK ? "rank" :
+							      "original");
+}
+
+int spec_compare_rows(const struct shm_spec *has, const struct shm_spec *asked,
+		      char *why, size_t size)
+{
+	struct text text = { why, size, 0 };
+
+	*why = '\0';
+	differ_rows(&text, has, asked);
+	return text.length ? -EMEDIUMTYPE : 0;
+}
+
 int spec_compare(const struct shm_index *index, const struct shm_spec *asked,
 		 const uint32_t *budgets, char *why, size_t size)
 {
@@ -167,19 +194,9 @@ int spec_compare(const struct shm_index *index, const struct shm_spec *asked,
 	struct text text = { why, size, 0 };
 
 	*why = '\0';
-	differ_model(&text, has->model, asked->model);
-	differ(&text, "layers", has->layers, asked->layers);
-	differ(&text, "kv_heads", has->kv_heads, asked->kv_heads);
-	differ(&text, "k_row", has->k_row, asked->k_row);
-	differ(&text, "v_row", has->v_row, asked->v_row);
-	differ_named(&text, "dtype", dtype_name(has->dtype),
-		     dtype_name(asked->dtype));
+	differ_rows(&text, has, asked);
 	differ_named(&text, "policy", policy_by_id(has->policy)->name,
 		     policy_by_id(asked->policy)->name);
-	differ_named(&text, "positions",
-		     has->positions == SHM_POSITIONS_RANK ? "rank" : "original",
-		     asked->positions == SHM_POSITIONS_RANK ? "rank" :
-							      "original");
 	differ(&text, "sinks", has->sinks, asked->sinks);
 	differ(&text, "recent", has->recent, asked->recent);
 	for (uint32_t l = 0; has->layers == asked->layers && l < has->layers;

@@ -37,4 +37,13 @@ void spec_fill(Treekv__Spec *ret, const struct shm_spec *spec,
 int spec_compare(const struct shm_index *index, const struct shm_spec *asked,
 		 const uint32_t *budgets, char *why, size_t size);
 
+/**
+ * spec_compare_rows - are rows of the one rows of the other?
+ *
+ * Model, shape, dtype and positions: not what a cache keeps of them. As
+ * spec_compare().
+ */
+int spec_compare_rows(const struct shm_spec *has, const struct shm_spec *asked,
+		      char *why, size_t size);
+
 #endif /* TREEKVD_SPEC_H */

@@ -12,6 +12,7 @@
 #include "daemon/http.h"
 #include "daemon/lease.h"
 #include "daemon/log.h"
+#include "daemon/lookup.h"
 #include "daemon/persist.h"
 #include "daemon/prefill.h"
 #include "daemon/report.h"
@@ -48,11 +49,11 @@ static void stop_workers(void)
 static void on_adopted(struct cache *cache)
 {
 	struct lease *lease;
-	bool dropped = cache->index->flags & SHM_CACHE_DROPPED;
 
 	store_add(&treekvd.store, cache);
 	worker_give(control_least_loaded(), cache, &cache->give);
-	if (lease_restore(&lease, cache, &treekvd.loop, control_writer_died,
+	if (cache_is_frozen(cache) ||
+	    lease_restore(&lease, cache, &treekvd.loop, control_writer_died,
 			  control_lease_over)) {
 		if (shm_load_relaxed(&cache->index->lease_id))
 			event_died_unseen(cache);
@@ -60,8 +61,31 @@ static void on_adopted(struct cache *cache)
 	} else {
 		treekvd.leases++;
 	}
-	if (dropped || (cache->ephemeral && !cache->lease))
-		control_drop(cache);
+	lookup_add(cache);
+	if (cache_is_frozen(cache))
+		cache_shed(cache);
+}
+
+/* Once the forks are known that they may be the parents of. */
+static void drop_adopted(void)
+{
+	struct cache *cache = treekvd.store.first, *next;
+
+	for (; cache; cache = next) {
+		next = cache->next;
+		if (cache->index->flags & SHM_CACHE_DROPPED ||
+		    (cache->ephemeral && !cache->lease))
+			control_drop(cache);
+	}
+}
+
+static struct cache *find_adopted(uint64_t id)
+{
+	struct cache *cache = treekvd.store.first;
+
+	while (cache && cache->id != id)
+		cache = cache->next;
+	return cache;
 }
 
 static void adopt(void)
@@ -71,7 +95,8 @@ static void adopt(void)
 	size_t n;
 
 	fds = service_fds(&n);
-	adopt_all(fds, n, on_adopted, counts);
+	adopt_all(fds, n, on_adopted, find_adopted, counts);
+	drop_adopted();
 	if (n)
 		event_adopted(counts);
 }
@@ -106,6 +131,10 @@ int control_start(const struct config *config, const char **why)
 	treekvd.config = config;
 	treekvd.kept = service_has_store();
 	store_init(&treekvd.store, config->pool);
+	*why = "out of memory";
+	r = prefixes_init(&treekvd.prefixes);
+	if (r)
+		return r;
 	r = loop_init(&treekvd.loop, CONTROL_RING, why);
 	if (r)
 		return r;
@@ -133,6 +162,7 @@ static void let_go(void)
 		next = cache->next;
 		if (cache->lease) /* stays recorded, for the next daemon */
 			lease_free(cache->lease);
+		lookup_remove(cache);
 		cache_free(cache);
 	}
 }
@@ -170,6 +200,7 @@ unsigned int control_stop(void)
 	takeover_exit();
 	prefill_exit();
 	report_kept_exit();
+	prefixes_exit(&treekvd.prefixes);
 	loop_exit(&treekvd.loop);
 	return unsaved;
 }

@@ -50,6 +50,7 @@ static const struct {
 	[STREAM_DEATH] = { "death", CACHE | PID | TAIL },
 	[STREAM_LEASE_BROKEN] = { "lease_broken", CACHE | PID },
 	[STREAM_PREFILL] = { "prefill", CACHE | PID | TAIL },
+	[STREAM_FREEZE] = { "freeze", CACHE | PID | TAIL },
 	[STREAM_DROP] = { "drop", CACHE | PID },
 	[STREAM_GONE] = { "gone", CACHE | BYTES },
 	[STREAM_REFUSAL] = { "refusal", PID | ERROR | TEXT },

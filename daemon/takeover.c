@@ -28,7 +28,6 @@
 #include "daemon/service.h"
 #include "daemon/takeover.h"
 #include "proto/barrier.h"
-#include "proto/probe.h"
 
 #define SLICE	   (UINT64_C(1) << 20) /* bytes copied between looks at others */
 #define PASSES_MAX 100000 /* of a holder who never stalls: policy full */
@@ -36,8 +35,9 @@
 struct takeover {
 	struct worker_task task; /* first: slices get it back from this */
 	LIST_ENTRY(takeover) link;
-	struct conn *conn; /* NULL: gone */
-	uint64_t id;
+	void (*over)(void *arg, struct cache *cache, int error,
+		     const char *why);
+	void *arg;
 	struct cache *cache;
 	struct cache_rows copy;
 	char stored[SERVICE_NAME_MAX + 1];
@@ -60,7 +60,15 @@ struct ghost {
 	uint64_t bytes;
 };
 
+/* Who has asked for a lease to be broken. */
+struct breaker {
+	LIST_ENTRY(breaker) link;
+	struct conn *conn; /* NULL: gone */
+	uint64_t id;
+};
+
 static LIST_HEAD(, takeover) takeovers = LIST_HEAD_INITIALIZER(takeovers);
+static LIST_HEAD(, breaker) breakers = LIST_HEAD_INITIALIZER(breakers);
 static LIST_HEAD(, ghost) ghosts = LIST_HEAD_INITIALIZER(ghosts);
 
 bool takeover_holds(const struct cache *cache)
@@ -75,11 +83,11 @@ bool takeover_holds(const struct cache *cache)
 
 void takeover_closed(struct conn *conn)
 {
-	struct takeover *t;
+	struct breaker *breaker;
 
-	LIST_FOREACH(t, &takeovers, link)
-	if (t->conn == conn)
-		t->conn = NULL;
+	LIST_FOREACH(breaker, &breakers, link)
+	if (breaker->conn == conn)
+		breaker->conn = NULL;
 }
 
 /* ---- copying: on the worker ---- */
@@ -106,7 +114,8 @@ static void copy_head(struct takeover *t, const struct shm_layer *layer,
 		   layer->token_stride);
 	for (uint64_t i = t->tail; i < tail; i++) {
 		slot = order_entry(order, index->spec.entry_size,
-				   n_live + (uint32_t)(i - base));
+				   n_live + (uint32_t)(i - base)) -
+		       layer->parent_capacity; /* what is appended is own */
 		copy_range(t,
 			   layer->k + h * layer->k_stride +
 				   (uint64_t)slot * index->spec.k_row,
@@ -209,11 +218,10 @@ static bool publish_slice(struct worker_task *task, struct staging *staging)
 	struct compaction *c = &t->cache->compaction;
 
 	(void)staging;
+	t->cache->running = false;
 	compact_move(c, t->copy.rows, t->copy.inode);
+	worker_moved(t->cache);
 	cache_rows_swap(t->cache, &t->copy); /* a snapshot may be reading */
-	if (!c->fault)
-		PROBE(treekvd, publication, t->cache->id, t->cache->name,
-		      c->generation + 1, c->evicted);
 	worker_wake(t->cache);
 	worker_unhold(t->cache);
 	task->over = true;
@@ -263,26 +271,22 @@ static void on_released(struct errand *errand)
 	free(loop_entry(errand, struct takeover, errand));
 }
 
-static void takeover_free(struct takeover *t)
+static void end(struct takeover *t, int error, const char *why)
 {
 	LIST_REMOVE(t, link);
+	cache_rows_moved(t->cache);
 	if (t->barrier >= 0)
 		close(t->barrier);
 	cache_rows_unwatch(&t->copy);
+	t->over(t->arg, t->cache, error, why);
 	control_leave(t->cache);
 	errand_run(&t->errand, release_rows, on_released);
 }
 
 static void fail(struct takeover *t, int error, const char *what)
 {
-	char text[320];
-
-	snprintf(text, sizeof(text), "the lease of cache %s is not broken: %s",
-		 t->cache->name, what);
 	treekvd.store.used -= t->cache->rows_size;
-	if (t->conn)
-		control_refuse(t->conn, t->id, error, "%s", text);
-	takeover_free(t);
+	end(t, error, what);
 }
 
 static void on_published(struct worker_job *job)
@@ -292,7 +296,7 @@ static void on_published(struct worker_job *job)
 	struct lease *lease = cache->lease;
 
 	crash_at(CRASH_BREAK_PUBLISHED);
-	event_lease_broken(cache, lease ? lease->pid : 0, t->passes);
+	event_moved(cache, lease ? lease->pid : 0, t->passes);
 	if (*cache->stored) {
 		service_forget(cache->stored);
 		memcpy(cache->stored, t->stored, sizeof(cache->stored));
@@ -303,9 +307,7 @@ static void on_published(struct worker_job *job)
 	} else {
 		treekvd.store.used -= cache->rows_size;
 	}
-	if (t->conn)
-		control_done(t->conn, t->id);
-	takeover_free(t);
+	end(t, 0, NULL);
 }
 
 static void run(struct takeover *t,
@@ -381,12 +383,67 @@ static void on_copied(struct worker_job *job)
 		fail(t, r, "its holder has damaged its words");
 	else if (r)
 		fail(t, r,
-		     "its holder commits faster than it can be copied; "
-		     "stop him (kill -STOP) first");
+		     "whoever has it mapped commits faster than it can be "
+		     "copied; stop him (kill -STOP) first");
 	else if (!treekvd.kept)
 		run(t, publish_slice, on_published);
 	else if (keep(t))
 		fail_held(t);
+}
+
+int takeover_start(struct cache *cache,
+		   void (*over)(void *arg, struct cache *cache, int error,
+				const char *why),
+		   void *arg, struct cache_error *why)
+{
+	struct takeover *t = calloc(1, sizeof(*t));
+	int r = -ENOSPC;
+
+	snprintf(why->text, sizeof(why->text), "out of memory");
+	if (!t)
+		return -ENOMEM;
+	if (store_left(&treekvd.store) < cache->rows_size)
+		snprintf(why->text, sizeof(why->text),
+			 "the pool has no room for a copy of its rows; drop "
+			 "caches, or give the daemon a larger --pool");
+	else
+		r = cache_rows_new(&t->copy, cache, why);
+	if (r) {
+		free(t);
+		return r;
+	}
+	t->over = over;
+	t->arg = arg;
+	t->cache = cache;
+	t->barrier = -1;
+	treekvd.store.used += cache->rows_size;
+	LIST_INSERT_HEAD(&takeovers, t, link);
+	run(t, copy_slice, on_copied);
+	return 0;
+}
+
+/* ---- breaking a lease ---- */
+
+static void refuse_break(struct conn *conn, uint64_t id, const char *name,
+			 int error, const char *why)
+{
+	control_refuse(conn, id, error,
+		       "the lease of cache %.*s is not broken: %s",
+		       SHM_NAME_MAX, name, why);
+}
+
+static void on_broken(void *arg, struct cache *cache, int error,
+		      const char *why)
+{
+	struct breaker *breaker = arg;
+
+	if (breaker->conn && error)
+		refuse_break(breaker->conn, breaker->id, cache->name, error,
+			     why);
+	else if (breaker->conn)
+		control_done(breaker->conn, breaker->id);
+	LIST_REMOVE(breaker, link);
+	free(breaker);
 }
 
 static const char *refusal(const struct cache *cache, int *error)
@@ -402,10 +459,6 @@ static const char *refusal(const struct cache *cache, int *error)
 		return "that is under way";
 	if (prefill_holds(cache))
 		return "a prompt of his is being committed; try again";
-	*error = -ENOSPC;
-	if (store_left(&treekvd.store) < cache->rows_size)
-		return "the pool has no room for a copy of its rows; drop "
-		       "caches, or give the daemon a larger --pool";
 	return NULL;
 }
 
@@ -416,32 +469,26 @@ void takeover_on_break(struct conn *conn, uint64_t id,
 					   request->has_cache, request->cache);
 	struct cache_error error = { .text = "out of memory" };
 	const char *why = "there is no such cache";
-	char text[SHM_NAME_MAX + 400];
-	struct takeover *t = NULL;
+	struct breaker *breaker = NULL;
 	int r = -ENOENT;
 
 	if (cache)
 		why = refusal(cache, &r);
 	if (!why) {
-		t = calloc(1, sizeof(*t));
-		r = t ? cache_rows_new(&t->copy, cache, &error) : -ENOMEM;
+		breaker = calloc(1, sizeof(*breaker));
+		r = breaker ?
+			    takeover_start(cache, on_broken, breaker, &error) :
+			    -ENOMEM;
 		why = r ? error.text : NULL;
 	}
 	if (why) {
-		free(t);
-		snprintf(text, sizeof(text),
-			 "the lease of cache %.*s is not broken: %s",
-			 SHM_NAME_MAX, request->name, why);
-		control_refuse(conn, id, r, "%s", text);
+		free(breaker);
+		refuse_break(conn, id, request->name, r, why);
 		return;
 	}
-	t->conn = conn;
-	t->id = id;
-	t->cache = cache;
-	t->barrier = -1;
-	treekvd.store.used += cache->rows_size;
-	LIST_INSERT_HEAD(&takeovers, t, link);
-	run(t, copy_slice, on_copied);
+	breaker->conn = conn;
+	breaker->id = id;
+	LIST_INSERT_HEAD(&breakers, breaker, link);
 }
 
 void takeover_exit(void)

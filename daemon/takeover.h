@@ -1,11 +1,13 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * Breaking a lease: a holder who neither goes on nor dies cannot be made to let
- * go of a writable mapping, so the cache gets other rows and he keeps his.
+ * Other rows for a cache: who has the old ones mapped writable and neither goes
+ * on nor dies cannot be made to let go of them, so he keeps them. For breaking
+ * a lease, and for freezing.
  */
 #ifndef TREEKVD_TAKEOVER_H
 #define TREEKVD_TAKEOVER_H
 
+#include "daemon/cache.h"
 #include "daemon/conn.h"
 
 /**
@@ -21,7 +23,21 @@ void takeover_on_break(struct conn *conn, uint64_t id,
 /* The asker has gone; the breaking goes on. */
 void takeover_closed(struct conn *conn);
 
-/* Is the cache's lease being broken? Then it must stay. */
+/**
+ * takeover_start - give a cache fresh rows, a copy of those it has
+ * @over: called on the control thread when it has them, or does not get them;
+ *	the cache is no longer held by then
+ * @arg: for @over
+ * @why: on failure what went wrong
+ *
+ * Return: 0, and @over will be called; -ENOSPC, -EMFILE, -ENOMEM.
+ */
+int takeover_start(struct cache *cache,
+		   void (*over)(void *arg, struct cache *cache, int error,
+				const char *why),
+		   void *arg, struct cache_error *why);
+
+/* Is the cache given other rows? Then it must stay. */
 bool takeover_holds(const struct cache *cache);
 
 /* Frees what is left when the daemon stops. */

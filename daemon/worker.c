@@ -193,6 +193,22 @@ static void time_publication(struct worker *w, struct cache *cache)
 	cache->rung_at = 0;
 }
 
+static void note_publication(struct worker *w, const struct cache *cache)
+{
+	const struct compaction *c = &cache->compaction;
+
+	PROBE(treekvd, publication, cache->id, cache->name, c->generation + 1,
+	      c->evicted);
+	count(&w->counters.compactions, 1);
+	count(&w->counters.evictions, c->evicted);
+}
+
+void worker_moved(const struct cache *cache)
+{
+	if (!cache->compaction.fault)
+		note_publication(cache->worker, cache);
+}
+
 static void publish(struct worker *w, struct cache *cache)
 {
 	struct compaction *c = &cache->compaction;
@@ -201,13 +217,10 @@ static void publish(struct worker *w, struct cache *cache)
 	      c->generation + 1, c->evicted);
 	crash_at(CRASH_PUBLISH);
 	compact_publish(c);
-	PROBE(treekvd, publication, cache->id, cache->name, c->generation + 1,
-	      c->evicted);
+	note_publication(w, cache);
 	time_publication(w, cache);
 	crash_at(CRASH_PUBLISHED);
 	worker_wake(cache);
-	count(&w->counters.compactions, 1);
-	count(&w->counters.evictions, c->evicted);
 	cache->running = false;
 	rest(w, cache);
 }
@@ -235,7 +248,7 @@ static void turn(struct worker *w, struct cache *cache)
 	struct compaction *c = &cache->compaction;
 	bool more = false;
 
-	if (cache->holds) {
+	if (cache->holds || cache_is_frozen(cache)) {
 		unready(w, cache);
 		return;
 	}

@@ -104,6 +104,9 @@ void worker_do(struct worker *worker, struct worker_job *job,
 /* job->done follows as soon as the worker's loop has come round. */
 void worker_probe(struct worker *worker, struct worker_job *job);
 
+/* On the cache's worker: compact_move() has published, which counts as well. */
+void worker_moved(const struct cache *cache);
+
 /* Wakes a writer who sleeps on the generation. */
 void worker_wake(struct cache *cache);
 

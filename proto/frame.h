@@ -11,7 +11,7 @@
 #define FRAME_HEADER	  4
 #define FRAME_REQUEST_MAX (1U << 20) /* bytes of a body, client to daemon */
 #define FRAME_REPLY_MAX	  (16U << 20) /* daemon to client */
-#define FRAME_FDS_MAX	  3
+#define FRAME_FDS_MAX	  4
 
 #define TREEKV_PROTOCOL	      1
 #define TREEKV_SOCKET_DEFAULT "/run/treekvd/treekvd.sock"

@@ -113,6 +113,47 @@ int layout_check(const struct shm_spec *spec, const uint32_t *budgets,
 	return r;
 }
 
+static int check_prefix(const struct shm_spec *spec, uint32_t layer,
+			uint32_t budget, const struct layout_fork *fork,
+			struct layout_error *error)
+{
+	uint32_t least = selected_min(spec->policy), recent = spec->recent;
+	uint64_t slots = (uint64_t)shm_room(spec, budget) + fork->slots;
+
+	if (spec->policy == SHM_POLICY_FULL) {
+		least = 1; /* a row of its own */
+		recent = 0;
+	}
+	if (!fork->slots || fork->pinned > fork->slots)
+		return refuse(error,
+			      "layer %u has %u slots of its parent and pins %u",
+			      layer, fork->slots, fork->pinned);
+	if (fork->pinned && fork->pinned + (uint64_t)recent + least > budget)
+		return refuse(error,
+			      "the budget of layer %u is %u, but a prefix of "
+			      "%u rows, which stay, + recent %u + %u do not "
+			      "fit into it",
+			      layer, budget, fork->pinned, recent, least);
+	if (slots > SHM_CAPACITY_MAX)
+		return refuse(error,
+			      "layer %u would have %llu slots, its parent's "
+			      "included, but at most %u are possible",
+			      layer, (unsigned long long)slots,
+			      SHM_CAPACITY_MAX);
+	return 0;
+}
+
+int layout_check_fork(const struct shm_spec *spec, const uint32_t *budgets,
+		      const struct layout_fork *fork,
+		      struct layout_error *error)
+{
+	int r = 0;
+
+	for (uint32_t l = 0; !r && l < spec->layers; l++)
+		r = check_prefix(spec, l, budgets[l], &fork[l], error);
+	return r;
+}
+
 static uint64_t align_up(uint64_t value, uint64_t unit)
 {
 	return (value + unit - 1) / unit * unit;
@@ -130,36 +171,39 @@ static uint64_t take(uint64_t *at, uint64_t *stride, uint32_t heads,
 	return begin;
 }
 
-static uint32_t entry_size(const struct shm_spec *spec, const uint32_t *budgets,
-			   const struct shm_layer *parent)
+static uint32_t entry_size(const struct shm_spec *spec,
+			   const struct shm_layer *layers)
 {
-	for (uint32_t l = 0; l < spec->layers; l++) {
-		uint64_t own = budgets[l];
-
-		if (spec->policy != SHM_POLICY_FULL)
-			own += spec->slack;
-		if (own > SHM_ENTRY16_MAX ||
-		    (parent && (parent[l].capacity > SHM_ENTRY16_MAX ||
-				own + parent[l].capacity > SHM_ENTRY16_MAX)))
+	for (uint32_t l = 0; l < spec->layers; l++)
+		if (layers[l].slots > SHM_ENTRY16_MAX)
 			return 4;
-	}
 	return 2;
 }
 
+/* The slots of every layer, from which all else follows. */
+static void count_slots(struct shm_layer *layers, const struct shm_spec *spec,
+			const uint32_t *budgets, const struct layout_fork *fork)
+{
+	for (uint32_t l = 0; l < spec->layers; l++) {
+		struct shm_layer *layer = &layers[l];
+
+		layer->budget = budgets[l];
+		layer->capacity = shm_room(spec, budgets[l]);
+		if (fork) {
+			layer->pinned = fork[l].pinned;
+			layer->capacity -= fork[l].pinned;
+			layer->parent_capacity = fork[l].slots;
+		}
+		layer->slots = layer->capacity + layer->parent_capacity;
+	}
+}
+
 static void layer_init(struct shm_layer *layer, const struct shm_spec *spec,
-		       uint32_t budget, uint32_t parent_capacity,
 		       uint64_t *rows, uint64_t *buffer)
 {
 	uint32_t heads = spec->kv_heads;
-	uint64_t entries;
+	uint64_t entries = (uint64_t)layer->slots * spec->entry_size;
 
-	layer->budget = budget;
-	layer->capacity = budget;
-	if (spec->policy != SHM_POLICY_FULL)
-		layer->capacity += spec->slack;
-	layer->parent_capacity = parent_capacity;
-	layer->slots = layer->capacity + parent_capacity;
-	entries = (uint64_t)layer->slots * spec->entry_size;
 	layer->score_pad = align_up(layer->slots * sizeof(float), CACHE_LINE);
 
 	layer->k = take(rows, &layer->k_stride, heads,
@@ -178,13 +222,14 @@ static void layer_init(struct shm_layer *layer, const struct shm_spec *spec,
 
 void layout_init(struct layout *ret, struct shm_layer *layers,
 		 struct shm_spec *spec, const uint32_t *budgets,
-		 const struct shm_layer *parent)
+		 const struct layout_fork *fork)
 {
 	uint64_t rows = align_up(sizeof(struct shm_rows), CACHE_LINE);
 	uint64_t buffer = sizeof(struct shm_buffer);
 
 	memset(layers, 0, spec->layers * sizeof(*layers));
-	spec->entry_size = entry_size(spec, budgets, parent);
+	count_slots(layers, spec, budgets, fork);
+	spec->entry_size = entry_size(spec, layers);
 	ret->layers = sizeof(struct shm_index);
 	ret->level = buffer;
 	buffer += spec->layers * sizeof(struct shm_level);
@@ -195,8 +240,7 @@ void layout_init(struct layout *ret, struct shm_layer *layers,
 	rows = align_up(rows + spec->ids * sizeof(uint32_t), CACHE_LINE);
 
 	for (uint32_t l = 0; l < spec->layers; l++)
-		layer_init(&layers[l], spec, budgets[l],
-			   parent ? parent[l].capacity : 0, &rows, &buffer);
+		layer_init(&layers[l], spec, &rows, &buffer);
 
 	ret->rows_size = rows;
 	ret->buffer_size = align_up(buffer, LAYOUT_PAGE);
@@ -204,6 +248,30 @@ void layout_init(struct layout *ret, struct shm_layer *layers,
 				  LAYOUT_PAGE);
 	ret->buffer[1] = ret->buffer[0] + ret->buffer_size;
 	ret->index_size = ret->buffer[1] + ret->buffer_size;
+}
+
+/*
+ * Rows are laid out by slots and ids alone, however a layer's slots came to be
+ * so many; and a parent is no fork. So a full cache of as many rows has them in
+ * the same places.
+ */
+int layout_parent(struct layout *ret, struct shm_layer *layers,
+		  const struct shm_index *index)
+{
+	const struct shm_layer *table =
+		(const void *)((const char *)index + index->layers);
+	uint32_t *slots = calloc(index->spec.layers, sizeof(*slots));
+	struct shm_spec spec = index->spec;
+
+	if (!slots)
+		return -ENOMEM;
+	for (uint32_t l = 0; l < spec.layers; l++)
+		slots[l] = table[l].parent_capacity;
+	spec.policy = SHM_POLICY_FULL;
+	spec.ids = index->parent_ids;
+	layout_init(ret, layers, &spec, slots, NULL);
+	free(slots);
+	return 0;
 }
 
 uint64_t layout_round(uint64_t size, int huge)
@@ -256,18 +324,20 @@ static int check_identity(const struct shm_index *index, uint64_t size,
 	return 0;
 }
 
+/* Every layer of a fork has slots of its parent, or none does. */
 static int copy_budgets(const struct shm_index *index, uint32_t *budgets,
-			struct shm_layer *parent, int *fork)
+			struct layout_fork *fork)
 {
 	const struct shm_layer *table =
 		(const void *)((const char *)index + sizeof(*index));
+	const struct shm_spec *spec = &index->spec;
 
-	*fork = 0;
-	for (uint32_t l = 0; l < index->spec.layers; l++) {
+	for (uint32_t l = 0; l < spec->layers; l++) {
 		budgets[l] = table[l].budget;
-		parent[l].capacity = table[l].parent_capacity;
-		*fork |= parent[l].capacity != 0;
-		if (parent[l].capacity > SHM_CAPACITY_MAX)
+		fork[l].slots = table[l].parent_capacity;
+		fork[l].pinned = table[l].pinned;
+		if (fork[l].slots > SHM_CAPACITY_MAX ||
+		    !fork[l].slots != !index->parent_id)
 			return -EBADMSG;
 	}
 	return 0;
@@ -276,11 +346,12 @@ static int copy_budgets(const struct shm_index *index, uint32_t *budgets,
 int layout_check_index(const struct shm_index *index, uint64_t size,
 		       struct layout_error *error)
 {
-	struct shm_layer *layers, *parent;
+	struct layout_fork *fork = NULL;
+	struct shm_layer *layers;
 	struct shm_spec spec;
 	struct layout layout;
 	uint32_t *budgets;
-	int r, fork;
+	int r;
 
 	r = check_identity(index, size, error);
 	if (r)
@@ -292,23 +363,26 @@ int layout_check_index(const struct shm_index *index, uint64_t size,
 		refuse(error, "its table of layers is damaged");
 		return -EBADMSG;
 	}
-	layers = calloc(spec.layers, 2 * sizeof(*layers));
+	layers = calloc(spec.layers, sizeof(*layers));
 	budgets = calloc(spec.layers, sizeof(*budgets));
+	fork = calloc(spec.layers, sizeof(*fork));
 	r = -ENOMEM;
-	if (!layers || !budgets)
+	if (!layers || !budgets || !fork)
 		goto out;
-	parent = layers + spec.layers;
-	r = copy_budgets(index, budgets, parent, &fork);
+	r = copy_budgets(index, budgets, fork);
 	if (r) {
 		refuse(error, "its table of layers is damaged");
 		goto out;
 	}
 	r = layout_check(&spec, budgets, error);
+	if (!r && index->parent_id)
+		r = layout_check_fork(&spec, budgets, fork, error);
 	if (r) {
 		r = -EBADMSG;
 		goto out;
 	}
-	layout_init(&layout, layers, &spec, budgets, fork ? parent : NULL);
+	layout_init(&layout, layers, &spec, budgets,
+		    index->parent_id ? fork : NULL);
 	r = check_sizes(index, size, &layout, error);
 	if (r)
 		goto out;
@@ -319,6 +393,7 @@ int layout_check_index(const struct shm_index *index, uint64_t size,
 		r = -EBADMSG;
 	}
 out:
+	free(fork);
 	free(budgets);
 	free(layers);
 	return r;

@@ -26,6 +26,12 @@ struct layout {
 	uint64_t ids;
 };
 
+/* What a layer of a fork has of its parent. */
+struct layout_fork {
+	uint32_t slots; /* that the parent's rows have; at least 1 */
+	uint32_t pinned; /* live rows in them that are never evicted */
+};
+
 /* Why a spec is refused: the field, what it is, what it may be. */
 struct layout_error {
 	char text[256];
@@ -43,16 +49,38 @@ int layout_check(const struct shm_spec *spec, const uint32_t *budgets,
 		 struct layout_error *error);
 
 /**
+ * layout_check_fork - and with this prefix?
+ * @spec: passed layout_check() with @budgets
+ * @fork: spec->layers of them
+ *
+ * Return: 0, or -EINVAL with @error naming the layer and what does not fit.
+ */
+int layout_check_fork(const struct shm_spec *spec, const uint32_t *budgets,
+		      const struct layout_fork *fork,
+		      struct layout_error *error);
+
+/**
  * layout_init - work out every offset and size
  * @ret: the sizes
  * @layers: spec->layers of them, filled in
  * @spec: passed layout_check(); its entry_size is set
  * @budgets: spec->layers budgets
- * @parent: the parent's layers in a fork, else NULL
+ * @fork: spec->layers of them, passed layout_check_fork(); NULL: no fork
  */
 void layout_init(struct layout *ret, struct shm_layer *layers,
 		 struct shm_spec *spec, const uint32_t *budgets,
-		 const struct shm_layer *parent);
+		 const struct layout_fork *fork);
+
+/**
+ * layout_parent - where K and V lie in the rows of a fork's parent
+ * @ret: its size
+ * @layers: spec.layers of them, filled in: k, v and their strides count
+ * @index: the fork's, passed layout_check_index()
+ *
+ * Return: 0 or -ENOMEM.
+ */
+int layout_parent(struct layout *ret, struct shm_layer *layers,
+		  const struct shm_index *index);
 
 /**
  * layout_check_index - does an index say what its own spec implies?

@@ -18,10 +18,16 @@
  *
  * A slot numbers a row within one (layer, head). Rows of one head lie side by
  * side, so an attention kernel scans 0 <= slot < capacity densely and learns
- * each row's place from rank[slot]. In a fork (parent_capacity != 0) the arrays
- * that are indexed by slot and are not K or V go on with the parent's slots
- * behind the own ones, and an entry of the order has SHM_PARENT set (its
- * highest bit) when it names a parent's slot.
+ * each row's place from rank[slot].
+ *
+ * In a fork (parent_capacity != 0) slots are numbered through: first those of
+ * the parent's rows, 0 <= slot < parent_capacity, then the own ones. So a slot
+ * is at once the index into every array by slot, whosever it is, and policies,
+ * orders and scores need not know of forks; no bit of an entry is spent on it.
+ * Only K and V lie in two places: a parent's row is where it is in the
+ * parent's rows (layout_parent() says where), an own one is row number slot -
+ * parent_capacity of the own K and V. A parent's slot that is not live never
+ * becomes so again: in an order those come last, behind the free ones.
  *
  * Beside what design asks of a row there is its token: the number of the token
  * it belongs to. since is no substitute after a prefill, where it is raised to
@@ -99,10 +105,12 @@ struct shm_spec {
 /* One layer: constant from creation on. Strides are from head to head. */
 struct shm_layer {
 	uint32_t budget;
-	uint32_t capacity; /* own slots */
+	uint32_t capacity; /* own slots: room, less what is pinned */
 	uint32_t parent_capacity; /* slots in the parent's rows, 0: no fork */
 	uint32_t slots; /* capacity + parent_capacity */
-	uint64_t k, k_stride; /* in rows: K of slot 0, head 0 */
+	uint32_t pinned; /* the first ranks, of the parent, that stay */
+	uint32_t reserved;
+	uint64_t k, k_stride; /* in rows: K of the first own slot, head 0 */
 	uint64_t v, v_stride;
 	uint64_t score, score_stride; /* in rows: float[2][slots], padded */
 	uint64_t score_pad; /* from score[0] to score[1] of a head */
@@ -134,8 +142,8 @@ struct shm_level {
 
 enum shm_cache_flags {
 	SHM_CACHE_EPHEMERAL = 1 << 0, /* dropped when its lease ends */
-	SHM_CACHE_FROZEN = 1 << 1,
-	SHM_CACHE_EVICT_PREFIX = 1 << 2,
+	SHM_CACHE_FROZEN = 1 << 1, /* rows is sealed, its words do not count */
+	SHM_CACHE_EVICT_PREFIX = 1 << 2, /* a fork, nothing of it is pinned */
 	SHM_CACHE_HUGE = 1 << 3, /* rows is in huge pages */
 	SHM_CACHE_INDEX_HUGE = 1 << 4,
 	SHM_CACHE_DROPPED = 1 << 5, /* it has no name any more */
@@ -162,9 +170,9 @@ struct shm_index {
 	uint32_t gid;
 	uint32_t mode;
 	char name[SHM_NAME_MAX + 1];
-	uint64_t parent_id;
-	uint64_t parent_inode;
-	uint64_t frozen_tail;
+	uint64_t parent_id; /* 0: no fork */
+	uint64_t parent_inode; /* of its rows */
+	uint64_t frozen_tail; /* with FROZEN: instead of commit */
 	uint64_t lease_id; /* 0: nobody writes */
 	uint64_t lease_start; /* tells the process from a later one of its pid */
 	uint32_t lease_pid;
@@ -173,7 +181,9 @@ struct shm_index {
 	uint64_t create_nonce; /* of the one that made the cache, or 0 */
 	uint64_t snapshot_mark; /* tells what the latest snapshot holds */
 	uint64_t snapshot_taken; /* seconds since 1970; 0: never */
-	uint8_t reserved[3456 - 408];
+	uint64_t frozen_parity; /* with FROZEN: that of commit */
+	uint32_t parent_ids; /* spec.ids of the parent */
+	uint8_t reserved[3456 - 420];
 
 	/* Words that change; one line each. */
 	_Alignas(SHM_LINE) uint64_t generation; /* FUTEX_WAIT: its low half */
@@ -206,7 +216,7 @@ struct shm_rows {
 };
 
 static_assert(sizeof(struct shm_spec) == 80, "ABI");
-static_assert(sizeof(struct shm_layer) == 136, "ABI");
+static_assert(sizeof(struct shm_layer) == 144, "ABI");
 static_assert(sizeof(struct shm_buffer) == 128, "ABI");
 static_assert(sizeof(struct shm_level) == 16, "ABI");
 static_assert(offsetof(struct shm_index, generation) == 3456, "ABI");
@@ -218,6 +228,19 @@ static_assert(offsetof(struct shm_rows, note) == 640, "ABI");
 static_assert(sizeof(struct shm_rows) == 1152, "ABI");
 static_assert(SHM_CAPACITY_MAX < SHM_FREE32, "a rank fits an entry");
 static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "little-endian ABI");
+
+/* Rows of one head that there is room for: the slack is beyond the budget. */
+static inline uint32_t shm_room(const struct shm_spec *spec, uint32_t budget)
+{
+	return spec->policy == SHM_POLICY_FULL ? budget : budget + spec->slack;
+}
+
+/* Ranks below this one are never evicted. */
+static inline uint32_t shm_kept(const struct shm_spec *spec,
+				const struct shm_layer *layer)
+{
+	return layer->pinned > spec->sinks ? layer->pinned : spec->sinks;
+}
 
 static inline uint64_t shm_commit_tail(uint64_t commit)
 {

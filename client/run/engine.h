@@ -33,6 +33,7 @@ struct engine_options {
 	enum treekv_dtype dtype; /* of the cache's rows */
 	uint32_t threads; /* 0: by the size of the model */
 	uint32_t slots; /* the most a view can have */
+	bool by_rank; /* results do not depend on where rows lie */
 	engine_watch watch; /* NULL: nobody */
 	void *watch_arg;
 };

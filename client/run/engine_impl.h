@@ -27,6 +27,7 @@ struct engine {
 	float *up; /* [hidden] */
 	float *logits; /* [vocab] */
 	float *weights; /* [heads][stride] */
+	float *dense; /* [heads][stride] weights of live rows */
 	uint32_t *live; /* [kv_heads][stride] slots */
 	float *rope; /* [slots][head_dim] */
 	uint16_t *half; /* [2][kv_dim] K and V as narrow rows */

@@ -6,9 +6,9 @@
  * Attention scans the slots densely (following the order row by row is several
  * times slower), four at a time, so that four dot products share the work of
  * adding up their lanes. A key is rotated by its rank as it is read, once for
- * up to four query heads. Free slots are computed like any other, with rank 0,
- * and then masked; only the values leave them out, since 0 times whatever lies
- * in a free row need not be 0.
+ * up to four query heads. Free slots are left out. Weights stand densely, live row
+ * by live row, until they are told by slot: so the sums depend on the sequence
+ * of the rows alone, not on the gaps between them.
  *
  * Inner functions are inlined into callers that pass constants for the number
  * of heads and of vectors, which keeps the sums in registers.
@@ -174,19 +174,66 @@ static float exponentials(float *x, uint32_t n, float factor)
 
 /*
  * The slots that hold a row, in their own sequence: some 20 % do not, while
- * the slack is being used, and rows are most of the work.
+ * the slack is being used, and rows are most of the work. Or by rank, where the
+ * sums are not to depend on which slots the rows lie in.
  */
 static uint32_t find_live(const struct kernel_attend *a)
 {
-	uint32_t whole = a->view->slots / LANES * LANES, n = 0;
+	const struct treekv_view *view = a->view;
+	uint32_t whole = view->slots / LANES * LANES, n = 0;
 
+	if (a->by_rank) {
+		for (uint32_t s = 0; s < view->slots; s++)
+			if (view->rank[s] < view->live)
+				a->live[view->rank[s]] = s;
+		return view->live;
+	}
 	for (uint32_t s = 0; s < whole; s += LANES)
-		n += slots_live(a->live + n, a->view->rank + s, s, TREEKV_FREE);
-	for (uint32_t s = whole; s < a->view->slots; s++) {
+		n += slots_live(a->live + n, view->rank + s, s, TREEKV_FREE);
+	for (uint32_t s = whole; s < view->slots; s++) {
 		a->live[n] = s;
-		n += a->view->rank[s] != TREEKV_FREE;
+		n += view->rank[s] != TREEKV_FREE;
 	}
 	return n;
+}
+
+/*
+ * Where the rows of a kind are. In a fork the first slots are its parent's and
+ * lie elsewhere; slots are numbered through, and so each base is where slot 0
+ * would be.
+ */
+struct place {
+	const char *base[2];
+	size_t stride;
+	uint32_t split; /* slots from here on go by base[1] */
+};
+
+static struct place place_of(const void *first, const void *second,
+			     size_t stride, uint32_t split)
+{
+	return (struct place){
+		.base = { first,
+			  (const char *)second - (size_t)split * stride },
+		.stride = stride,
+		.split = split,
+	};
+}
+
+static struct place keys_of(const struct treekv_view *view)
+{
+	return place_of(view->span[0].k, view->span[1].k, view->k_stride,
+			view->span[0].slots);
+}
+
+static struct place values_of(const struct treekv_view *view)
+{
+	return place_of(view->span[0].v, view->span[1].v, view->v_stride,
+			view->span[0].slots);
+}
+
+SIMD_INLINE const void *row_at(const struct place *place, uint32_t slot)
+{
+	return place->base[slot >= place->split] + slot * place->stride;
 }
 
 /*
@@ -194,15 +241,15 @@ static uint32_t find_live(const struct kernel_attend *a)
  * converted into @room. @first is the first; beyond the last it is repeated.
  */
 SIMD_INLINE void rows_load(const float **row, tile_room *room,
-			   const struct kernel_attend *a, const void *base,
-			   size_t stride, uint32_t first, uint32_t from,
-			   uint32_t n)
+			   const struct kernel_attend *a,
+			   const struct place *place, uint32_t first,
+			   uint32_t from, uint32_t n)
 {
 	uint32_t last = a->n_live - 1;
 
 	for (uint32_t i = 0; i < TILE; i++) {
 		uint32_t s = a->live[first + i < last ? first + i : last];
-		const void *at = (const char *)base + s * stride;
+		const void *at = row_at(place, s);
 		const uint16_t *half = (const uint16_t *)at + from;
 
 		row[i] = (const float *)at + from;
@@ -233,16 +280,16 @@ SIMD_INLINE vec rotate(vec key, vec turn)
 }
 
 SIMD_INLINE void scores_tile(const struct kernel_attend *a, tile_room *room,
-			     uint32_t first, const float *query, float *weights,
-			     int heads, uint32_t vectors)
+			     const struct place *place, uint32_t first,
+			     const float *query, float *dense, int heads,
+			     uint32_t vectors)
 {
 	const float *row[TILE];
 	vec sum[HEADS][TILE] = { 0 };
 	float dot[TILE];
 	uint32_t last = a->n_live - 1;
 
-	rows_load(row, room, a, a->view->k, a->view->k_stride, first, 0,
-		  a->head_dim);
+	rows_load(row, room, a, place, first, 0, a->head_dim);
 	for (uint32_t i = 0; i < TILE; i++) {
 		uint32_t at = first + i < last ? first + i : last;
 		uint32_t rank = a->view->rank[a->live[at]];
@@ -263,8 +310,7 @@ SIMD_INLINE void scores_tile(const struct kernel_attend *a, tile_room *room,
 	for (int h = 0; h < heads; h++) {
 		vec_sum4(dot, sum[h]);
 		for (uint32_t i = 0; i < TILE && first + i <= last; i++)
-			weights[(size_t)h * a->stride + a->live[first + i]] =
-				dot[i];
+			dense[(size_t)h * a->stride + first + i] = dot[i];
 	}
 }
 
@@ -272,10 +318,11 @@ SIMD_INLINE void scores_all(const struct kernel_attend *a, tile_room *room,
 			    uint32_t head, int heads, uint32_t vectors)
 {
 	const float *query = a->query + (size_t)head * a->head_dim;
-	float *weights = a->weights + head * a->stride;
+	const struct place place = keys_of(a->view);
+	float *dense = a->dense + head * a->stride;
 
 	for (uint32_t i = 0; i < a->n_live; i += TILE)
-		scores_tile(a, room, i, query, weights, heads, vectors);
+		scores_tile(a, room, &place, i, query, dense, heads, vectors);
 }
 
 SIMD_INLINE void scores(const struct kernel_attend *a, tile_room *room,
@@ -291,25 +338,32 @@ SIMD_INLINE void scores(const struct kernel_attend *a, tile_room *room,
 		scores_all(a, room, head, heads, a->head_dim / LANES);
 }
 
-/* Softmax; free slots get 0. */
-static void weigh(const struct kernel_attend *a, float *weights)
+/* One vector of dense weights, or its first @n, to their slots. */
+SIMD_INLINE void spread(float *weights, const float *dense,
+			const uint32_t *live, uint32_t n, bool by_rank)
 {
-	uint32_t slots = a->view->slots;
-	uint32_t whole = slots / LANES * LANES;
-	float factor;
-
-	for (uint32_t s = 0; s < whole; s += LANES) {
-		ivec free = uvec_load(a->view->rank + s) == TREEKV_FREE;
-
-		vec_store(weights + s, vec_select(free, vec_set(-INFINITY),
-						  vec_load(weights + s)));
+	n = n < LANES ? n : LANES;
+	if (!by_rank && n == LANES && live[LANES - 1] == live[0] + LANES - 1) {
+		vec_store(weights + live[0], vec_load(dense));
+		return;
 	}
-	for (uint32_t s = whole; s < slots; s++)
-		if (a->view->rank[s] == TREEKV_FREE)
-			weights[s] = -INFINITY;
-	factor = 1.0f / exponentials(weights, slots, 1.0f);
-	for (uint32_t s = 0; s < slots; s += LANES)
-		vec_store(weights + s, vec_load(weights + s) * factor);
+	for (uint32_t i = 0; i < n; i++)
+		weights[live[i]] = dense[i];
+}
+
+/* Softmax over the live rows; then by slot, where free ones get 0. */
+static void weigh(const struct kernel_attend *a, uint32_t head)
+{
+	float *weights = a->weights + head * a->stride;
+	float *dense = a->dense + head * a->stride;
+	float factor = 1.0f / exponentials(dense, a->n_live, 1.0f);
+
+	for (uint32_t i = 0; i < a->n_live; i += LANES)
+		vec_store(dense + i, vec_load(dense + i) * factor);
+	memset(weights, 0, a->view->slots * sizeof(*weights));
+	for (uint32_t i = 0; i < a->n_live; i += LANES)
+		spread(weights, dense + i, a->live + i, a->n_live - i,
+		       a->by_rank);
 }
 
 /* Elements @from on, @vectors of them, of @heads outputs. */
@@ -317,17 +371,18 @@ SIMD_INLINE void values_part(const struct kernel_attend *a, tile_room *room,
 			     uint32_t head, int heads, uint32_t from,
 			     int vectors)
 {
-	const float *weights = a->weights + head * a->stride;
+	const struct place place = values_of(a->view);
+	const float *dense = a->dense + head * a->stride;
 	vec sum[HEADS][4] = { 0 };
 
 	for (uint32_t first = 0; first < a->n_live; first += TILE) {
 		const float *row[TILE];
 		uint32_t left = a->n_live - first;
 
-		rows_load(row, room, a, a->view->v, a->view->v_stride, first,
-			  from, (uint32_t)vectors * LANES);
+		rows_load(row, room, a, &place, first, from,
+			  (uint32_t)vectors * LANES);
 		for (uint32_t i = 0; i < TILE && i < left; i++) {
-			const float *of = weights + a->live[first + i];
+			const float *of = dense + first + i;
 
 			for (int h = 0; h < heads; h++) {
 				float w = of[(size_t)h * a->stride];
@@ -372,37 +427,34 @@ static float element(const struct kernel_attend *a, const void *row, uint32_t d)
 /* A head_dim that is no multiple of the vector: rare, so plain. */
 static void attend_odd(const struct kernel_attend *a, uint32_t head)
 {
-	const struct treekv_view *view = a->view;
+	const struct place keys = keys_of(a->view), values = values_of(a->view);
 	const float *query = a->query + (size_t)head * a->head_dim;
-	float *weights = a->weights + head * a->stride;
+	float *dense = a->dense + head * a->stride;
 	float *out = a->out + (size_t)head * a->head_dim;
 
-	for (uint32_t s = 0; s < view->slots; s++) {
-		const void *key = (const char *)view->k + s * view->k_stride;
-		uint32_t rank = view->rank[s] == TREEKV_FREE ? 0 :
-							       view->rank[s];
+	for (uint32_t i = 0; i < a->n_live; i++) {
+		const void *key = row_at(&keys, a->live[i]);
+		uint32_t rank = a->view->rank[a->live[i]];
 		const float *turn = a->rope + (size_t)rank * a->head_dim;
 
-		weights[s] = 0;
+		dense[i] = 0;
 		for (uint32_t d = 0; d < a->head_dim; d += 2) {
 			float even = element(a, key, d);
 			float odd = element(a, key, d + 1);
 
-			weights[s] += query[d] * (even * turn[d] -
-						  odd * turn[d + 1]) +
-				      query[d + 1] * (odd * turn[d] +
-						      even * turn[d + 1]);
+			dense[i] += query[d] * (even * turn[d] -
+						odd * turn[d + 1]) +
+				    query[d + 1] * (odd * turn[d] +
+						    even * turn[d + 1]);
 		}
 	}
-	weigh(a, weights);
+	weigh(a, head);
 	memset(out, 0, a->head_dim * sizeof(*out));
-	for (uint32_t s = 0; s < view->slots; s++) {
-		const void *value = (const char *)view->v + s * view->v_stride;
+	for (uint32_t i = 0; i < a->n_live; i++) {
+		const void *value = row_at(&values, a->live[i]);
 
-		if (view->rank[s] == TREEKV_FREE)
-			continue;
 		for (uint32_t d = 0; d < a->head_dim; d++)
-			out[d] += weights[s] * element(a, value, d);
+			out[d] += dense[i] * element(a, value, d);
 	}
 }
 
@@ -411,7 +463,7 @@ SIMD_INLINE void attend_heads(const struct kernel_attend *a, tile_room *room,
 {
 	scores(a, room, head, heads);
 	for (int h = 0; h < heads; h++)
-		weigh(a, a->weights + (head + (uint32_t)h) * a->stride);
+		weigh(a, head + (uint32_t)h);
 	values(a, room, head, heads);
 }
 

@@ -3,12 +3,13 @@
  * The arithmetic of the engine, in three builds of one text (kernel-body.h):
  * for AVX-512, for AVX2 and for anything. kernel_pick() chooses one when the
  * program starts. On one machine every result is a function of the arguments
- * alone: sums go in a fixed order, by column or by slot, whatever the number of
- * threads.
+ * alone: sums go in a fixed order, by column and by slot or rank, whatever the
+ * number of threads.
  */
 #ifndef RUN_KERNEL_H
 #define RUN_KERNEL_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -40,8 +41,10 @@ static inline size_t kernel_pad(size_t values)
  * @query: [group][head_dim], rotated and scaled by 1/sqrt(head_dim)
  * @rope: [position][head_dim]: cosine, sine of each pair's angle
  * @weights: [group][stride], set to the softmax weights by slot
+ * @dense: [group][stride] to work in: the same by live row
  * @stride: kernel_pad(view->slots) or more
  * @out: [group][head_dim]
+ * @by_rank: rows are added up from the oldest to the newest, else by slot
  * @live: [kernel_pad(view->slots)] to work in: the slots that hold a row
  * @n_live: how many those are; the kernel's
  */
@@ -53,8 +56,10 @@ struct kernel_attend {
 	const float *query;
 	const float *rope;
 	float *weights;
+	float *dense;
 	size_t stride;
 	float *out;
+	bool by_rank;
 	uint32_t *live;
 	uint32_t n_live;
 };

@@ -19,6 +19,7 @@
 #include "client/cache.h"
 #include "client/local.h"
 #include "client/run/fault.h"
+#include "client/run/prefix.h"
 #include "client/run/record.h"
 #include "client/run/report.h"
 #include "client/run/resume.h"
@@ -42,7 +43,8 @@ struct program {
 	struct output *nll;
 	struct engine *engine;
 	struct run run;
-	uint64_t load_ns;
+	struct prefix prefix;
+	struct report about;
 };
 
 static void on_signal(int number)
@@ -160,7 +162,8 @@ static int load(struct program *p)
 	r = complete(o, p->input.count);
 	if (r < 0)
 		return r;
-	p->load_ns = progress_clock() - start;
+	p->about.begun = progress_clock();
+	p->about.load_ns = p->about.begun - start;
 	return 0;
 }
 
@@ -269,36 +272,6 @@ static int attach_existing(struct program *p)
 			    p->options.budget_given || p->budgets);
 }
 
-static int attach_daemon(struct program *p)
-{
-	const char *name = p->options.cache;
-	struct treekv_spec spec;
-	int r;
-
-	r = treekv_connect(&p->kv, p->options.socket);
-	if (r < 0)
-		return r;
-	r = name ? attach_existing(p) : -ENOENT;
-	if (r != -ENOENT)
-		return r;
-	fill_spec(p, &spec);
-	return treekv_open(&p->cache, p->kv, name, &spec,
-			   TREEKV_CREATE | (name ? 0 : TREEKV_EPHEMERAL));
-}
-
-static int attach(struct program *p)
-{
-	const struct options *o = &p->options;
-	struct treekv_spec spec;
-	int r;
-
-	fill_spec(p, &spec);
-	r = o->local ? local_open(&p->cache, &spec) : attach_daemon(p);
-	if (r < 0)
-		fault_print(r, NULL, o->cache, attach_advice(o, r));
-	return r;
-}
-
 /* An existing cache may have another slack than ours, so views are asked. */
 static int most_slots(struct program *p, uint32_t *ret)
 {
@@ -357,6 +330,7 @@ static int start_engine(struct program *p)
 	struct engine_options options = {
 		.dtype = p->options.dtype,
 		.threads = (uint32_t)p->options.threads,
+		.by_rank = p->options.by_rank,
 	};
 	int r;
 
@@ -395,7 +369,100 @@ static int prepare(struct program *p)
 			return -ENOMEM;
 		}
 	}
-	return plan_make(&run->plan, p->cache, o, &p->input, p->model->vocab);
+	return plan_make(&run->plan, p->cache, o, &p->input, p->model->vocab,
+			 p->prefix.used);
+}
+
+/* Reads all of the input but its last token. */
+static int read_prefix(struct program *p)
+{
+	uint64_t generate = p->options.generate;
+	int r;
+
+	p->options.generate = 0;
+	p->input.count--;
+	r = start_engine(p);
+	if (!r)
+		r = prepare(p);
+	if (!r)
+		r = run_tokens(&p->run);
+	if (!r && treekv_tail(p->cache) < p->input.count)
+		r = -EINTR;
+	p->input.count++;
+	p->options.generate = generate;
+	p->engine = engine_free(p->engine);
+	return r;
+}
+
+/*
+ * Return: 0; -ENOENT the prompt is read by somebody else this moment, and is to
+ * be read once more; another negative errno.
+ */
+static int make_prefix(struct program *p, const struct treekv_spec *spec)
+{
+	struct treekv_cache *cache;
+	int r = prefix_open(&p->cache, &p->prefix, p->kv, spec, &p->input);
+
+	if (r < 0)
+		return r == -EROFS ? 0 : r == -EBUSY ? -ENOENT : r;
+	r = read_prefix(p);
+	cache = p->cache;
+	p->cache = NULL;
+	if (r < 0)
+		treekv_detach(cache);
+	else
+		r = treekv_freeze(cache);
+	return r;
+}
+
+static int attach_prefix(struct program *p, const struct treekv_spec *spec)
+{
+	const char *name = p->options.cache;
+	int r;
+
+	prefix_init(&p->prefix, spec, &p->input);
+	r = prefix_fork(&p->cache, &p->prefix, p->kv, name, spec, &p->input);
+	if (r != -ENOENT)
+		return r;
+	r = make_prefix(p, spec);
+	if (r < 0)
+		return r;
+	return prefix_fork(&p->cache, &p->prefix, p->kv, name, spec, &p->input);
+}
+
+static int attach_daemon(struct program *p)
+{
+	const char *name = p->options.cache;
+	struct treekv_spec spec;
+	int r;
+
+	r = treekv_connect(&p->kv, p->options.socket);
+	if (r < 0)
+		return r;
+	r = name ? attach_existing(p) : -ENOENT;
+	if (r != -ENOENT)
+		return r;
+	fill_spec(p, &spec);
+	if (p->options.prefix_cache && p->input.count > 1) {
+		r = attach_prefix(p, &spec);
+		if (r != -ENOENT)
+			return r;
+	}
+	return treekv_open(&p->cache, p->kv, name, &spec,
+			   TREEKV_CREATE | (name ? 0 : TREEKV_EPHEMERAL));
+}
+
+static int attach(struct program *p)
+{
+	const struct options *o = &p->options;
+	struct treekv_spec spec;
+	int r;
+
+	fill_spec(p, &spec);
+	r = o->local ? local_open(&p->cache, &spec) : attach_daemon(p);
+	if (r < 0)
+		fault_print(r, NULL, o->cache, attach_advice(o, r));
+	return r;
 }
 
 /* Each is tried; the first error counts. */
@@ -430,7 +497,9 @@ static int execute(struct program *p)
 		r = run_tokens(&p->run);
 	if (r < 0)
 		return r;
-	r = report_print(&p->run, p->load_ns);
+	if (p->options.prefix_cache)
+		p->about.prefix = &p->prefix;
+	r = report_print(&p->run, &p->about);
 	if (r == -EPIPE)
 		p->run.closed = true;
 	if (r < 0)

@@ -158,7 +158,7 @@ static void note_begin(struct note *n, const struct options *o, bool fresh)
 
 int plan_make(struct plan *ret, struct treekv_cache *cache,
 	      const struct options *options, const struct input *input,
-	      uint32_t vocab)
+	      uint32_t vocab, bool forked)
 {
 	const struct situation s = {
 		.cache = cache,
@@ -166,12 +166,12 @@ int plan_make(struct plan *ret, struct treekv_cache *cache,
 		.input = input,
 		.tail = treekv_tail(cache),
 	};
-	struct plan plan = { .resumed = s.tail > 0 };
+	struct plan plan = { .resumed = s.tail > 0 && !forked };
 	bool known;
 	int r = 0;
 
 	memcpy(&plan.note, treekv_note(cache), sizeof(plan.note));
-	known = s.tail && note_check(&plan.note, s.tail, vocab);
+	known = s.tail && !forked && note_check(&plan.note, s.tail, vocab);
 	if (!known)
 		plan.note = (struct note){ 0 };
 	note_begin(&plan.note, options, !known);

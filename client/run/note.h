@@ -63,12 +63,13 @@ struct plan {
  * @options: the command line
  * @input: its ids
  * @vocab: note.next must be below it
+ * @forked: the cache has just been made of a prefix that others have read
  *
  * Return: 0; -EINVAL with the text on stderr: the cache has read another text,
  * or lacks what is needed to go on.
  */
 int plan_make(struct plan *ret, struct treekv_cache *cache,
 	      const struct options *options, const struct input *input,
-	      uint32_t vocab);
+	      uint32_t vocab, bool forked);
 
 #endif /* RUN_NOTE_H */

@@ -111,6 +111,8 @@ static const struct option table[] = {
 	  "tokens that fit beyond the budget (64)" },
 	{ "lockstep", 0, KIND_FLAG, NULL, AT(lockstep), 0, 0, 0,
 	  "slack 1, and wait after each step until it is compacted" },
+	{ "by-rank", 0, KIND_FLAG, NULL, AT(by_rank), 0, 0, 0,
+	  "add rows up from the oldest on, wherever they lie (slower)" },
 	{ "dtype", 0, KIND_DTYPE, "TYPE", AT(dtype), AT(dtype_given), 0, 0,
 	  "of keys and values: f32, f16, bf16 (f32)" },
 	{ "threads", 0, KIND_COUNT, "N", AT(threads), 0, 1, 256,
@@ -119,6 +121,8 @@ static const struct option table[] = {
 	{ "cache", 0, KIND_TEXT, "NAME", AT(cache), 0, 0, 0,
 	  "the cache's name; one that exists goes on, with the options it was "
 	  "made with (without: anonymous)" },
+	{ "prefix-cache", 0, KIND_FLAG, NULL, AT(prefix_cache), 0, 0, 0,
+	  "read a prompt once: keep it frozen, and share its rows" },
 	{ "local", 0, KIND_FLAG, NULL, AT(local), 0, 0, 0,
 	  "no daemon: the same policy in private memory, in lockstep" },
 	{ "socket", 0, KIND_TEXT, "PATH", AT(socket), 0, 0, 0,
@@ -442,6 +446,13 @@ static int check_input(const struct options *o)
 		  "--local needs no daemon: leave out --socket" },
 		{ o->lockstep && o->slack_given && o->slack != 1,
 		  "--lockstep means --slack 1: leave out one of them" },
+		{ o->prefix_cache && (!input || !o->generate),
+		  "--prefix-cache needs --prompt, --text or --ids, and "
+		  "--generate" },
+		{ o->prefix_cache && o->local,
+		  "--prefix-cache is the daemon's: leave out --local" },
+		{ o->prefix_cache && o->append,
+		  "--prefix-cache and --append exclude each other" },
 		{ !input && !o->generate,
 		  "nothing to do: give --prompt, --text or --ids, --generate, "
 		  "or both" },

@@ -50,6 +50,8 @@ struct options {
 	uint64_t slack;
 	bool slack_given;
 	bool lockstep;
+	bool by_rank;
+	bool prefix_cache;
 	enum treekv_dtype dtype;
 	bool dtype_given;
 	uint64_t threads; /* 0: by the model's size */

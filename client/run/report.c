@@ -119,7 +119,22 @@ static uint64_t peak_rss(void)
 	return kib * 1024;
 }
 
-static void print_json(const struct run *run, uint64_t load_ns,
+static void print_prefix(const struct run *run, const struct report *about)
+{
+	const struct prefix *prefix = about->prefix;
+	bool used = prefix && prefix->used;
+
+	print_real("first_token_ms", run->first_at,
+		   (double)(run->first_at - about->begun) / 1e6);
+	print_count("prefix_tokens", prefix, used ? prefix->found.tokens : 0);
+	fputs(", \"prefix\": ", stdout);
+	if (used)
+		print_string(prefix->found.name, strlen(prefix->found.name));
+	else
+		fputs("null", stdout);
+}
+
+static void print_json(const struct run *run, const struct report *about,
 		       const struct treekv_counters *c)
 {
 	const struct options *o = run->options;
@@ -150,12 +165,13 @@ static void print_json(const struct run *run, uint64_t load_ns,
 	print_count("tail", true, c->tail);
 	print_count("held", true, c->held);
 	print_count("bytes", true, c->bytes);
+	print_count("shared_bytes", true, c->shared_bytes);
 	printf(", \"huge\": %s", o->local ? "null" :
 				 c->huge  ? "true" :
 					    "false");
 	print_real("stall_ms", !o->local, (double)c->stall_ns / 1e6);
-	print_real("load_ms", true, (double)load_ns / 1e6);
 	print_count("peak_rss", peak_rss(), peak_rss());
+	print_real("load_ms", true, (double)about->load_ns / 1e6);
 	if (run->logits)
 		printf(", \"logits\": \"%016" PRIx64 "\"", run->logits);
 	else
@@ -165,6 +181,7 @@ static void print_json(const struct run *run, uint64_t load_ns,
 		print_string(treekv_name(run->cache), strlen(o->cache));
 	else
 		fputs("null", stdout);
+	print_prefix(run, about);
 	printf(", \"resumed\": %s", run->plan.resumed ? "true" : "false");
 	print_count("generated", o->generate, n->generated);
 	print_count("text_at", o->generate, n->text_bytes - run->text_size);
@@ -237,13 +254,13 @@ int report_flush(void)
 	return r;
 }
 
-int report_print(const struct run *run, uint64_t load_ns)
+int report_print(const struct run *run, const struct report *about)
 {
 	struct treekv_counters counters;
 
 	treekv_counters(run->cache, &counters);
 	if (run->options->json)
-		print_json(run, load_ns, &counters);
+		print_json(run, about, &counters);
 	else
 		print_summary(run, &counters);
 	print_unscored(run);

@@ -3,15 +3,28 @@
 #ifndef RUN_REPORT_H
 #define RUN_REPORT_H
 
+#include "client/run/prefix.h"
 #include "client/run/run.h"
 
 /**
- * report_print - say what came of it
+ * struct report - of a run
  * @load_ns: of loading model, tokenizer and input
+ * @begun: when that was done
+ * @prefix: what the run's cache began with; NULL: without --prefix-cache
+ */
+struct report {
+	uint64_t load_ns;
+	uint64_t begun;
+	const struct prefix *prefix;
+};
+
+/**
+ * report_print - say what came of it
+ * @about: what the run itself does not know
  *
  * Return: what report_flush() does.
  */
-int report_print(const struct run *run, uint64_t load_ns);
+int report_print(const struct run *run, const struct report *about);
 
 /**
  * report_flush - has all of stdout been taken?

@@ -88,6 +88,8 @@ static int show(struct run *run, uint32_t previous)
 	r = emit(run, text, size);
 	if (r < 0)
 		return r;
+	if (!run->first_at)
+		run->first_at = progress_clock();
 	n->flags |= NOTE_SHOWN;
 	n->generated++;
 	n->text_bytes += size;

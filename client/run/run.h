@@ -36,6 +36,7 @@
  * @within_line: the last byte on stdout was no newline
  * @closed: nobody reads stdout any more
  * @logits: XXH3 over all logits of the run, in their sequence
+ * @first_at: when the first token was shown, or 0
  */
 struct run {
 	const struct options *options;
@@ -58,6 +59,7 @@ struct run {
 	bool within_line;
 	bool closed;
 	uint64_t logits;
+	uint64_t first_at;
 };
 
 /**

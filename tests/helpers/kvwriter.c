@@ -21,6 +21,22 @@
  * the head of the rows it makes a cache that nobody can go on with.
  *
  * With --again it does all of it twice, the second time as if it had just begun.
+ *
+ * With --freeze it freezes the cache when it is done; with --keep-mapping it has
+ * kept a writable mapping of the rows then, and writes garbage all over it once
+ * they are frozen.
+ *
+ * With --fork PARENT it makes the cache as a fork, of the first --tokens. Forks
+ * are told by --pinned how many of the first tokens must stay, and, where the
+ * scores of their prefix begin anew, by --scores-from at which tail.
+ *
+ * With --lookup N it looks up the N ids that its tokens would have, those from
+ * --diverge on being others, and says what was found; with --fork-prefix N it
+ * forks that. --compacted asks for compacted caches as well.
+ *
+ * With --read it attaches as a reader and reads all of the cache again and
+ * again until it has seen the tail N, and says how many reads were whole, and
+ * how many tails it has seen.
  */
 #include <errno.h>
 #include <inttypes.h>
@@ -65,6 +81,18 @@ struct options {
 	bool punch;
 	bool again;
 	uint64_t hole_at, hole_size;
+	bool read;
+	bool freeze;
+	bool keep_mapping;
+	const char *fork; /* the parent */
+	uint64_t tokens; /* of it */
+	uint64_t pinned; /* tokens that must stay */
+	uint64_t scores_from;
+	bool evict_prefix;
+	bool compacted;
+	uint64_t lookup; /* ids; 0: none */
+	uint64_t fork_prefix;
+	uint64_t diverge;
 };
 
 static const struct {
@@ -84,6 +112,11 @@ static const struct {
 	{ "--pause", offsetof(struct options, pause) },
 	{ "--punch", offsetof(struct options, punch) },
 	{ "--again", offsetof(struct options, again) },
+	{ "--read", offsetof(struct options, read) },
+	{ "--compacted", offsetof(struct options, compacted) },
+	{ "--evict-prefix", offsetof(struct options, evict_prefix) },
+	{ "--freeze", offsetof(struct options, freeze) },
+	{ "--keep-mapping", offsetof(struct options, keep_mapping) },
 };
 
 static bool take_flag(struct options *o, const char *name)
@@ -100,6 +133,20 @@ static bool take_value(struct options *o, const char *name, const char *value)
 {
 	if (!strcmp(name, "--cache"))
 		o->cache = value;
+	else if (!strcmp(name, "--fork"))
+		o->fork = value;
+	else if (!strcmp(name, "--tokens"))
+		o->tokens = strtoull(value, NULL, 0);
+	else if (!strcmp(name, "--lookup"))
+		o->lookup = strtoull(value, NULL, 0);
+	else if (!strcmp(name, "--fork-prefix"))
+		o->fork_prefix = strtoull(value, NULL, 0);
+	else if (!strcmp(name, "--diverge"))
+		o->diverge = strtoull(value, NULL, 0);
+	else if (!strcmp(name, "--pinned"))
+		o->pinned = strtoull(value, NULL, 0);
+	else if (!strcmp(name, "--scores-from"))
+		o->scores_from = strtoull(value, NULL, 0);
 	else if (!strcmp(name, "--steps"))
 		o->steps = strtoull(value, NULL, 0);
 	else if (!strcmp(name, "--seed"))
@@ -142,12 +189,76 @@ static int refused(const char *what)
 	return STATUS_REFUSED;
 }
 
+/* The ids that the first @n tokens have, or others. */
+static uint32_t *make_ids(const struct options *o, uint64_t n)
+{
+	const struct selfcheck s = { .seed = o->seed };
+	uint32_t *ids = selfcheck_alloc(n, sizeof(*ids));
+
+	for (uint64_t i = 0; i < n; i++)
+		ids[i] = i < o->diverge ? selfcheck_id(&s, i) :
+					  ~selfcheck_id(&s, i);
+	return ids;
+}
+
+static void print_prefix(const struct treekv_prefix *found)
+{
+	printf("found %s tokens %" PRIu64 " tail %" PRIu64 " compacted %d\n",
+	       found->name, found->tokens, found->tail, found->compacted);
+}
+
+static int look_up(const struct options *o)
+{
+	uint32_t *ids = make_ids(o, o->lookup);
+	struct treekv_prefix found;
+	struct treekv *kv = NULL;
+	int r;
+
+	if (treekv_connect(&kv, NULL)) {
+		free(ids);
+		return refused("connect");
+	}
+	r = treekv_lookup(kv, &found, &o->spec, ids, o->lookup,
+			  o->compacted ? TREEKV_COMPACTED : 0);
+	treekv_close(kv);
+	free(ids);
+	if (!r)
+		print_prefix(&found);
+	else if (r == -ENOENT)
+		puts("found nothing");
+	else
+		return refused("look up");
+	return 0;
+}
+
+static int fork_prefix(const struct options *o, struct treekv *kv,
+		       struct treekv_cache **cache)
+{
+	uint32_t *ids = make_ids(o, o->fork_prefix);
+	struct treekv_prefix found;
+	unsigned int how = 0;
+	int r;
+
+	if (o->evict_prefix)
+		how |= TREEKV_EVICT_PREFIX;
+	if (o->compacted)
+		how |= TREEKV_COMPACTED;
+	r = treekv_fork_prefix(cache, &found, kv, o->cache, &o->spec, ids,
+			       o->fork_prefix, how);
+	free(ids);
+	if (!r)
+		print_prefix(&found);
+	return r;
+}
+
 static int open_cache(const struct options *o, struct treekv **kv,
 		      struct treekv_cache **cache)
 {
 	unsigned int how = o->attach || o->any ? 0 : TREEKV_CREATE;
 	int r;
 
+	if (o->read)
+		how = TREEKV_READ;
 	if (o->local)
 		return local_open(cache, &o->spec);
 	if (o->exclusive)
@@ -155,6 +266,13 @@ static int open_cache(const struct options *o, struct treekv **kv,
 	if (o->ephemeral)
 		how |= TREEKV_EPHEMERAL;
 	r = treekv_connect(kv, NULL);
+	if (!r && o->fork_prefix)
+		return fork_prefix(o, *kv, cache);
+	if (!r && o->fork)
+		return treekv_fork(cache, *kv, o->cache, o->fork, o->tokens,
+				   o->any ? NULL : &o->spec,
+				   (o->evict_prefix ? TREEKV_EVICT_PREFIX : 0) |
+					   (how & TREEKV_EPHEMERAL));
 	if (!r)
 		r = treekv_open(cache, *kv, o->cache, o->any ? NULL : &o->spec,
 				how);
@@ -231,6 +349,31 @@ static void hold(const struct selfcheck *s)
 		;
 }
 
+/* A reader sees what a moment was: ends when that is the end. */
+static int run_reads(struct selfcheck *s, const struct options *o)
+{
+	uint64_t seen = UINT64_MAX, tails = 0, whole = 0, again = 0;
+	int r = 0;
+
+	while ((!whole || treekv_tail(s->cache) < o->steps) && !s->wrong) {
+		r = selfcheck_read(s);
+		if (r == -EAGAIN) {
+			again++;
+			continue;
+		}
+		if (r)
+			return refused("read");
+		whole++;
+		tails += seen != treekv_tail(s->cache);
+		seen = treekv_tail(s->cache);
+		if (o->progress)
+			printf("read %" PRIu64 "\n", seen);
+	}
+	printf("reads %" PRIu64 " again %" PRIu64 " tails %" PRIu64 "\n", whole,
+	       again, tails);
+	return 0;
+}
+
 static int report(const struct selfcheck *s)
 {
 	struct treekv_counters c;
@@ -253,6 +396,12 @@ static int run(struct selfcheck *s, const struct options *o)
 {
 	int status = 0;
 
+	if (o->read) {
+		status = run_reads(s, o);
+		if (o->hold && !status && !s->wrong)
+			hold(s);
+		return status ? status : report(s);
+	}
 	selfcheck_verify(s);
 	if (o->prompt && !treekv_tail(s->cache) && !o->verify_only) {
 		if (selfcheck_prompt(s))
@@ -266,6 +415,29 @@ static int run(struct selfcheck *s, const struct options *o)
 	if (!s->wrong)
 		selfcheck_verify(s);
 	return status ? status : report(s);
+}
+
+/* Takes the cache. */
+static int freeze(struct selfcheck *s, const struct options *o)
+{
+	size_t size = s->cache->rows_size;
+	void *kept = NULL;
+	int r;
+
+	if (o->keep_mapping)
+		kept = mremap(s->cache->rows, 0, size, MREMAP_MAYMOVE);
+	if (kept == MAP_FAILED) {
+		perror("kvwriter: mremap");
+		return STATUS_USAGE;
+	}
+	r = treekv_freeze(s->cache);
+	s->cache = NULL;
+	if (r)
+		return refused("freeze");
+	if (kept)
+		memset(kept, 0xa5, size);
+	puts("frozen");
+	return 0;
 }
 
 static int write_cache(const struct options *o)
@@ -287,9 +459,13 @@ static int write_cache(const struct options *o)
 	s.whole = o->whole;
 	s.hole_at = o->hole_at;
 	s.hole_size = o->hole_size;
+	s.pinned = o->pinned;
+	s.scores_from = o->scores_from;
 	selfcheck_init(&s, &o->spec);
 	selfcheck_prompt_set(&s, o->prompt);
 	status = run(&s, o);
+	if (o->freeze && !status)
+		status = freeze(&s, o);
 	treekv_detach(s.cache);
 	treekv_close(kv);
 	selfcheck_exit(&s);
@@ -305,11 +481,14 @@ int main(int argc, char **argv)
 		.per_step = 4,
 		.verify_every = 1,
 		.timeout_ms = 20000,
+		.diverge = UINT64_MAX,
 	};
 	int status;
 
 	setvbuf(stdout, NULL, _IOLBF, 0);
 	parse(&o, argc, argv);
+	if (o.lookup)
+		return look_up(&o);
 	status = write_cache(&o);
 	if (!status && o.again)
 		status = write_cache(&o);

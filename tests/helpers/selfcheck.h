@@ -65,6 +65,8 @@ struct selfcheck {
 	bool copied; /* never treekv_append_at() */
 	uint32_t prompt; /* tokens that came as a whole; 0: none did */
 	uint32_t counted; /* queries of it that since and scores speak of */
+	uint64_t pinned; /* the first tokens are all held */
+	uint64_t scores_from; /* a fork's scores began at this tail; or 0 */
 	/* Called before each part of a step; NULL: nothing is. */
 	void (*before)(struct selfcheck *s, enum selfcheck_moment moment);
 	void *of_before;
@@ -139,6 +141,9 @@ static inline void selfcheck_init(struct selfcheck *s,
 		slots = b > slots ? b : slots;
 	}
 	slots += spec->slack;
+	for (uint32_t l = 0; s->cache && l < spec->layers; l++)
+		if (s->cache->layer[l].at.slots > slots)
+			slots = s->cache->layer[l].at.slots;
 	s->spec = spec;
 	s->chain = s->seed;
 	s->k = selfcheck_alloc(rows, spec->k_row);
@@ -261,6 +266,14 @@ static inline float selfcheck_score(const struct selfcheck *s, uint32_t layer,
 	uint64_t place = selfcheck_place(s, layer, head, token), before;
 	float unseen = 0;
 
+	if (token < s->scores_from && tail <= s->scores_from)
+		return 0;
+	if (token < s->scores_from && s->spec->policy != TREEKV_POLICY_TOVA) {
+		before =
+			selfcheck_observed_tail(s, layer, head, s->scores_from);
+		return selfcheck_potential(place, tail, token) -
+		       selfcheck_potential(place, before, token);
+	}
 	if (token < s->prompt) {
 		before = selfcheck_observed_tail(s, layer, head,
 						 s->prompt - s->counted);
@@ -277,6 +290,8 @@ static inline uint64_t selfcheck_since(const struct selfcheck *s,
 {
 	uint64_t first = s->prompt - s->counted;
 
+	if (token < s->scores_from)
+		return s->scores_from;
 	return token < s->prompt && token < first ? first : token;
 }
 
@@ -344,7 +359,8 @@ static inline bool selfcheck_ranks(struct selfcheck *s, uint32_t layer,
 	for (uint32_t r = 1; r < found; r++)
 		if (s->by_rank[r] <= s->by_rank[r - 1])
 			goto wrong;
-	for (uint32_t r = 0; r < found && r < s->spec->sinks; r++)
+	for (uint32_t r = 0; r < found && (r < s->spec->sinks || r < s->pinned);
+	     r++)
 		if (s->by_rank[r] != r)
 			goto wrong;
 	for (uint32_t i = 1; i <= found && i <= s->spec->recent; i++)
@@ -368,6 +384,9 @@ static inline void selfcheck_row(struct selfcheck *s, uint32_t layer,
 	uint64_t token = view->token[slot], tail = treekv_tail(s->cache);
 	uint64_t place = selfcheck_place(s, layer, head, token);
 	unsigned int part = discarded ? SELFCHECK_K_DISCARDED : SELFCHECK_K;
+	bool first = slot < view->span[0].slots;
+	const struct treekv_span *span = &view->span[!first];
+	size_t i = first ? slot : slot - view->span[0].slots;
 	float score = at->score[s->cache->parity][slot];
 
 	if (selfcheck_is_holed(s, at, slot)) {
@@ -375,16 +394,18 @@ static inline void selfcheck_row(struct selfcheck *s, uint32_t layer,
 		return;
 	}
 	s->rows++;
-	if (!selfcheck_holds((const char *)view->k + slot * view->k_stride,
+	if (!selfcheck_holds((const char *)span->k + i * view->k_stride,
 			     s->spec->k_row, place,
 			     (enum selfcheck_part)part) ||
-	    !selfcheck_holds((const char *)view->v + slot * view->v_stride,
+	    !selfcheck_holds((const char *)span->v + i * view->v_stride,
 			     s->spec->v_row, place,
 			     (enum selfcheck_part)(part + 1)))
 		selfcheck_blame(s,
 				"layer %u head %u slot %u: the row of token "
 				"%" PRIu64 " is wrong at tail %" PRIu64,
 				layer, head, slot, token, tail);
+	if (s->cache->reader)
+		return; /* scores are not what he is shown */
 	if (at->since[slot] != selfcheck_since(s, token))
 		selfcheck_blame(s,
 				"layer %u head %u slot %u: since is %u, the "
@@ -441,6 +462,8 @@ static inline void selfcheck_note_at(struct selfcheck *s, uint64_t tail)
 	if (selfcheck_in_hole(s, s->cache->rows, sizeof(*s->cache->rows)) ||
 	    selfcheck_in_hole(s, ids, n * sizeof(*ids)))
 		return;
+	if (tail == s->scores_from && !note.magic)
+		tail = 0; /* the note is the parent's last commit's */
 	if (tail && (note.magic != SELFCHECK_MAGIC || note.tail != tail ||
 		     note.chain != selfcheck_chain(s, tail)))
 		selfcheck_blame(s,
@@ -466,6 +489,24 @@ static inline void selfcheck_verify(struct selfcheck *s)
 		for (uint32_t h = 0; h < s->spec->kv_heads; h++)
 			selfcheck_head(s, l, h, tail, UINT64_MAX);
 	selfcheck_note_at(s, tail);
+}
+
+/*
+ * One read of a reader, which counts only if it turns out to have been whole.
+ * Return: 0, -EAGAIN, or what the library said.
+ */
+static inline int selfcheck_read(struct selfcheck *s)
+{
+	uint64_t wrong = s->wrong;
+	int r = treekv_read_begin(s->cache);
+
+	if (r)
+		return r;
+	selfcheck_verify(s);
+	r = treekv_read_end(s->cache);
+	if (r)
+		s->wrong = wrong;
+	return r;
 }
 
 /* ---- steps ---- */

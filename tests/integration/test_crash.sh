@@ -52,6 +52,13 @@ work()
 	wait_for has_tokens "b$1"
 	kill -STOP $children
 	again "$treekvctl" lease break "b$1" >>"$dir/err" 2>&1
+	again "$writer" --cache "f$1" --steps 70 >>"$dir/out" 2>>"$dir/err"
+	again "$treekvctl" freeze "f$1" >>"$dir/err" 2>&1
+	again "$writer" --cache "p$1" --steps 30 --freeze >>"$dir/out" \
+		2>>"$dir/err"
+	again "$writer" --cache "g$1" --fork "p$1" --pinned 30 --steps 300 \
+		>>"$dir/out" 2>>"$dir/err"
+	again "$treekvctl" drop "p$1" >>"$dir/err" 2>&1
 	kill -KILL $children
 	wait $children 2>/dev/null
 	children=
@@ -70,13 +77,23 @@ verify()
 		write --cache "$cache" --attach --steps 100
 	done
 	write --cache "p$1" --attach --prompt 700 --steps 100
-	! [ -s "$dir/refused" ] &&
-		! grep -q 'event="cache damaged"\|event="cache quarantined"' "$log"
+	[ -s "$dir/refused" ] && return 1
+	wait_for "$treekvctl" status || return 1
+	again "$writer" --cache "f$1" --read --steps 70 >"$dir/out" \
+		2>"$dir/err" || return 1
+	[ "$(field "f$1" state)" = frozen ] || return 1
+	again "$writer" --cache "g$1" --attach --pinned 30 --steps 100 \
+		>"$dir/out" 2>"$dir/err" || return 1
+	[ "$(field "p$1" state)" = dropped ] || return 1
+	! grep -q 'event="cache damaged"\|event="cache quarantined"' "$log"
 }
 
-# The second lease is the first one of a cache that was there already.
-points="$("$treekvd" --print-crash-points) lease-begun:2 lease-recorded:2
-lease-answered:2"
+# The second lease is the first one of a cache that was there already. The sixth creation is a fork's, the second freezing its parent's, as is the
+# second drop.
+points="$("$treekvd" --print-crash-points) create-made:6 create-listed:6
+	create-sent:6 create-kept:6 freeze-sealed:2 freeze-recorded:2
+	drop-marked:2 drop-unnamed:2 lease-begun:2 lease-recorded:2
+	lease-answered:2"
 number=0
 for point in $points; do
 	number=$((number + 1))

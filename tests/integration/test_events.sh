@@ -134,6 +134,8 @@ test_caches()
 	tells "prefill" prefill \
 		"e['name'] == 'prompt' and e['tail'] == 300 and e['pid'] > 0"
 	"$treekvctl" drop prompt >/dev/null
+	"$treekvctl" freeze story >/dev/null
+	tells "freeze" freeze "e['name'] == 'story' and e['tail'] == 3000"
 	"$treekvctl" drop story >/dev/null
 	tells "drop" drop "e['name'] == 'story' and e['pid'] > 0"
 	tells "gone" gone "e['name'] == 'story' and e['bytes'] > 0"

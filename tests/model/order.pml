@@ -701,6 +701,7 @@ proctype reader()
 		base = base_tail[g & 1];
 		live = n_live[g & 1]
 	};
+	t = commit;
 	atomic {
 		slot = ENTRY(g & 1, rank);
 		number = (rank < live -> TOKEN(g & 1, rank) :
@@ -715,7 +716,6 @@ proctype reader()
 	};
 #endif
 	atomic {
-		t = commit;
 		if
 		:: t < base || t > base + CAPACITY - live -> goto over
 		:: else

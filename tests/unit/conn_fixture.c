@@ -47,7 +47,7 @@ static void answer_attach(struct conn *conn, uint64_t id)
 	int fds[FRAME_FDS_MAX];
 
 	for (int i = 0; i < FRAME_FDS_MAX; i++) {
-		if (pipe(ends[i]) || write(ends[i][1], &"012"[i], 1) != 1)
+		if (pipe(ends[i]) || write(ends[i][1], &"0123"[i], 1) != 1)
 			abort();
 		close(ends[i][1]);
 		fds[i] = ends[i][0];

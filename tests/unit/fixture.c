@@ -117,13 +117,13 @@ static void format(struct fixture *f, const struct treekv_spec *from)
 	compact_format(f->index, f->rows, &spec, f->layers, &layout, 0);
 }
 
-static void attach(struct fixture *f)
+static void attach(struct fixture *f, struct treekv_cache *cache, bool reader)
 {
 	uint64_t index_size = f->cache.index_size;
 	uint64_t rows_size = f->cache.rows_size;
 	int r;
 
-	f->cache = (struct treekv_cache){
+	*cache = (struct treekv_cache){
 		.ops = f->ops,
 		.owner = f,
 		.index = f->index,
@@ -131,10 +131,16 @@ static void attach(struct fixture *f)
 		.index_size = index_size,
 		.rows_size = rows_size,
 		.name = "fixture",
+		.reader = reader,
 	};
-	r = cache_init(&f->cache);
+	r = cache_init(cache);
 	assert(!r);
 	(void)r;
+}
+
+void fixture_reader(struct fixture *f, struct treekv_cache *reader)
+{
+	attach(f, reader, true);
 }
 
 struct fixture *fixture_new(const struct treekv_spec *spec,
@@ -151,7 +157,7 @@ struct fixture *fixture_new(const struct treekv_spec *spec,
 		.policy = policy_by_id(spec->policy),
 		.scratch = &f->scratch,
 	};
-	attach(f);
+	attach(f, &f->cache, false);
 	return f;
 }
 
@@ -171,7 +177,7 @@ struct fixture *fixture_free(struct fixture *f)
 void fixture_reattach(struct fixture *f)
 {
 	cache_exit(&f->cache);
-	attach(f);
+	attach(f, &f->cache, false);
 }
 
 bool fixture_compact(struct fixture *f)

@@ -44,6 +44,9 @@ int fixture_tear_down(void **state);
 /* Forgets the writer, as SIGKILL would, and attaches another. */
 void fixture_reattach(struct fixture *fixture);
 
+/* A reader of the same memory; cache_exit() is the caller's. */
+void fixture_reader(struct fixture *fixture, struct treekv_cache *reader);
+
 /* One compaction, if one is due. Return: whether one was. */
 bool fixture_compact(struct fixture *fixture);
 

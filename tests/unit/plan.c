@@ -76,9 +76,18 @@ void plan_draw(struct plan *ret, uint64_t *rng)
 	ret->fork = plan_below(rng, 4) == 0;
 	for (uint32_t l = 0; l < ret->spec.layers; l++) {
 		ret->budgets[l] = 9 + plan_below(rng, large ? 40000 : 300);
-		ret->parent[l].capacity = 1 + plan_below(rng, 500);
+		ret->prefix[l].slots = 1 + plan_below(rng, 500);
+		if (ret->budgets[l] > 12)
+			ret->prefix[l].pinned = plan_below(
+				rng,
+				ret->prefix[l].slots < ret->budgets[l] - 6 ?
+					ret->prefix[l].slots :
+					ret->budgets[l] - 6);
 	}
 	assert_int_equal(layout_check(&ret->spec, ret->budgets, NULL), 0);
+	assert_int_equal(layout_check_fork(&ret->spec, ret->budgets,
+					   ret->prefix, NULL),
+			 0);
 	layout_init(&ret->layout, ret->layers, &ret->spec, ret->budgets,
-		    ret->fork ? ret->parent : NULL);
+		    ret->fork ? ret->prefix : NULL);
 }

@@ -19,7 +19,7 @@
 struct plan {
 	struct shm_spec spec;
 	uint32_t budgets[PLAN_LAYERS];
-	struct shm_layer parent[PLAN_LAYERS];
+	struct layout_fork prefix[PLAN_LAYERS];
 	bool fork;
 	struct layout layout;
 	struct shm_layer layers[PLAN_LAYERS];

@@ -118,6 +118,34 @@ struct reference *reference_new(const char *policy, uint32_t budget,
 	return r;
 }
 
+struct reference *reference_fork(const struct reference_prefix *prefix,
+				 const char *policy, uint32_t budget,
+				 uint32_t sinks, uint32_t recent,
+				 uint32_t slots)
+{
+	const struct reference *parent = prefix->parent;
+	uint32_t kept = prefix->pinned && prefix->tokens > sinks ?
+				prefix->tokens :
+				sinks;
+	struct reference *r = reference_new(policy, budget, kept, recent,
+					    slots + prefix->parent_slots);
+
+	r->parent_slots = prefix->parent_slots;
+	r->free_slots = slots;
+	for (uint32_t i = 0; i < slots; i++)
+		r->free[i] = prefix->parent_slots + i;
+	for (uint32_t i = 0; i < prefix->tokens; i++) {
+		r->tokens[i] = parent->tokens[i];
+		r->tokens[i].sum = prefix->sums ? parent->tokens[i].sum : 0;
+		r->tokens[i].count = prefix->sums ? parent->tokens[i].count : 0;
+	}
+	r->live = prefix->tokens;
+	r->tokens_seen = prefix->tokens < parent->live ? prefix->tokens :
+							 parent->tokens_seen;
+	r->idx = prefix->sums && !prefix->pinned ? parent->idx : 1;
+	return r;
+}
+
 struct reference *reference_free(struct reference *r)
 {
 	if (r) {
@@ -164,7 +192,8 @@ uint32_t reference_evict(struct reference *r)
 	r->live--;
 	memmove(&r->tokens[rank], &r->tokens[rank + 1],
 		(r->live - rank) * sizeof(*r->tokens));
-	r->free[r->free_slots++] = slot;
+	if (slot >= r->parent_slots)
+		r->free[r->free_slots++] = slot;
 	r->idx = r->rules->advance(r);
 	return slot;
 }

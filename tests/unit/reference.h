@@ -33,6 +33,7 @@ struct reference {
 	struct reference_token *tokens; /* oldest first */
 	uint32_t free_slots;
 	uint32_t *free; /* the first is used next */
+	uint32_t parent_slots; /* lower ones are a parent's: never free */
 };
 
 /*
@@ -42,6 +43,24 @@ struct reference {
 struct reference *reference_new(const char *policy, uint32_t budget,
 				uint32_t sinks, uint32_t recent,
 				uint32_t slots);
+
+/* What a fork has of its parent. */
+struct reference_prefix {
+	const struct reference *parent;
+	uint32_t tokens; /* of its list, from the oldest on */
+	uint32_t parent_slots; /* own ones are numbered from there on */
+	int pinned; /* they are never evicted */
+	int sums; /* go on with the parent's sums, counts and idx */
+};
+
+/*
+ * A list that begins with a copy of another's; as reference_new(), with @slots
+ * of its own.
+ */
+struct reference *reference_fork(const struct reference_prefix *prefix,
+				 const char *policy, uint32_t budget,
+				 uint32_t sinks, uint32_t recent,
+				 uint32_t slots);
 
 /* Takes NULL, returns it. */
 struct reference *reference_free(struct reference *r);

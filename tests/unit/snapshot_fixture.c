@@ -124,8 +124,9 @@ static struct cache *cache_make(const struct treekv_spec *from,
 	for (uint32_t l = 0; l < from->layers; l++)
 		budgets[l] = from->budgets ? from->budgets[l] : from->budget;
 	assert_int_equal(layout_check(&spec, budgets, NULL), 0);
-	assert_int_equal(
-		cache_new(&cache, name, &spec, budgets, huge_pages, &why), 0);
+	assert_int_equal(cache_new(&cache, name, &spec, budgets, NULL,
+				   huge_pages, &why),
+			 0);
 	cache->uid = BED_UID;
 	return cache;
 }

@@ -44,6 +44,7 @@ static struct shm_index *write_index(const struct plan *plan, uint32_t flags,
 	index->level = layout->level;
 	index->walk = layout->walk;
 	index->ids = layout->ids;
+	index->parent_id = plan->fork ? 7 : 0;
 	index->spec = plan->spec;
 	index->flags = flags;
 	memcpy((char *)index + layout->layers, plan->layers,
@@ -84,10 +85,11 @@ static void small_plan(struct plan *ret, bool fork)
 	ret->fork = fork;
 	for (uint32_t l = 0; l < 3; l++) {
 		ret->budgets[l] = 100 * (l + 1);
-		ret->parent[l].capacity = 50 + l;
+		ret->prefix[l].slots = 50 + l;
+		ret->prefix[l].pinned = 20 + l;
 	}
 	layout_init(&ret->layout, ret->layers, &ret->spec, ret->budgets,
-		    fork ? ret->parent : NULL);
+		    fork ? ret->prefix : NULL);
 }
 
 #define HEADER_FIELD(field, bits, error)                                    \
@@ -264,10 +266,70 @@ static void test_index_check_names_both_versions(void **state)
 	free(index);
 }
 
+static void test_a_fork_has_a_parent(void **state)
+{
+	(void)state;
+	for (int fork = 0; fork < 2; fork++) {
+		struct shm_index *index;
+		struct plan plan;
+		uint64_t size;
+
+		small_plan(&plan, fork);
+		index = write_index(&plan, 0, &size);
+		index->parent_id = fork ? 0 : 7;
+		assert_index_refused(index, size, -EBADMSG, "parent_id", 0);
+		free(index);
+	}
+}
+
+/* The parent's rows are where its own layout has put them. */
+static void test_a_parents_rows_are_found(void **state)
+{
+	uint64_t rng = plan_seed() + 11;
+
+	(void)state;
+	for (int i = 0; i < PLANS; i++) {
+		struct shm_layer found[PLAN_LAYERS];
+		struct plan parent, child;
+		struct shm_index *index;
+		struct layout layout;
+		uint64_t size;
+
+		plan_draw(&parent, &rng);
+		if (parent.fork)
+			continue;
+		child = parent;
+		child.fork = true;
+		child.spec.ids = 5;
+		child.spec.slack = 3;
+		for (uint32_t l = 0; l < parent.spec.layers; l++)
+			child.prefix[l] = (struct layout_fork){
+				.slots = parent.layers[l].capacity,
+			};
+		layout_init(&child.layout, child.layers, &child.spec,
+			    child.budgets, child.prefix);
+		index = write_index(&child, 0, &size);
+		index->parent_ids = parent.spec.ids;
+		assert_int_equal(layout_parent(&layout, found, index), 0);
+		assert_int_equal(layout.rows_size, parent.layout.rows_size);
+		for (uint32_t l = 0; l < parent.spec.layers; l++) {
+			assert_int_equal(found[l].k, parent.layers[l].k);
+			assert_int_equal(found[l].k_stride,
+					 parent.layers[l].k_stride);
+			assert_int_equal(found[l].v, parent.layers[l].v);
+			assert_int_equal(found[l].v_stride,
+					 parent.layers[l].v_stride);
+		}
+		free(index);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_index_check_takes_what_was_just_written),
+		cmocka_unit_test(test_a_fork_has_a_parent),
+		cmocka_unit_test(test_a_parents_rows_are_found),
 		cmocka_unit_test(test_index_check_refuses_each_damaged_field),
 		cmocka_unit_test(
 			test_index_check_refuses_a_damaged_table_of_layers),

@@ -233,14 +233,18 @@ static void attend_one(const struct prompt *p, uint32_t t, float *weights,
 		       float *out)
 {
 	uint32_t live[KERNEL_LANES_MAX * (PROMPT_MAX / KERNEL_LANES_MAX + 1)];
+	float *dense =
+		allocate(p->group * kernel_pad(PROMPT_MAX), sizeof(*dense));
 	const struct treekv_view view = {
-		.k = p->k + p->stride / 2,
-		.v = p->v + p->stride / 2,
 		.k_stride = p->stride,
 		.v_stride = p->stride,
 		.rank = p->rank,
 		.slots = t + 1,
 		.live = t + 1,
+		.spans = 1,
+		.span[0] = { .k = p->k + p->stride / 2,
+			     .v = p->v + p->stride / 2,
+			     .slots = t + 1 },
 	};
 	struct kernel_attend attend = {
 		.view = &view,
@@ -250,12 +254,14 @@ static void attend_one(const struct prompt *p, uint32_t t, float *weights,
 		.query = p->query + (size_t)t * p->group * p->head_dim,
 		.rope = p->rope,
 		.weights = weights,
+		.dense = dense,
 		.stride = kernel_pad(PROMPT_MAX),
 		.out = out,
 		.live = live,
 	};
 
 	p->kernel->attend(&attend);
+	free(dense);
 }
 
 /* Tokens from @first on, in one call, against one by one. */

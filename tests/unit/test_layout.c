@@ -387,12 +387,17 @@ static void test_a_layer_has_budget_slack_and_the_parents_slots(void **state)
 			bool full = plan.spec.policy == SHM_POLICY_FULL;
 
 			assert_int_equal(at->budget, plan.budgets[l]);
-			assert_int_equal(at->capacity,
+			uint32_t pinned = plan.fork ? plan.prefix[l].pinned : 0;
+
+			assert_int_equal(at->capacity + pinned,
 					 at->budget +
 						 (full ? 0 : plan.spec.slack));
+			assert_int_equal(shm_kept(&plan.spec, at),
+					 pinned > plan.spec.sinks ?
+						 pinned :
+						 plan.spec.sinks);
 			assert_int_equal(at->parent_capacity,
-					 plan.fork ? plan.parent[l].capacity :
-						     0);
+					 plan.fork ? plan.prefix[l].slots : 0);
 			assert_int_equal(at->slots,
 					 at->capacity + at->parent_capacity);
 		}
@@ -400,7 +405,7 @@ static void test_a_layer_has_budget_slack_and_the_parents_slots(void **state)
 }
 
 static uint32_t entry_size_of(uint32_t first, uint32_t second, uint32_t slack,
-			      const struct shm_layer *parent)
+			      const struct layout_fork *fork)
 {
 	const uint32_t budgets[] = { first, second };
 	struct shm_spec spec = plan_spec;
@@ -410,14 +415,14 @@ static uint32_t entry_size_of(uint32_t first, uint32_t second, uint32_t slack,
 	spec.layers = 2;
 	spec.slack = slack;
 	spec.entry_size = 0;
-	layout_init(&layout, layers, &spec, budgets, parent);
+	layout_init(&layout, layers, &spec, budgets, fork);
 	return spec.entry_size;
 }
 
 static void test_entries_grow_beyond_32767_slots(void **state)
 {
-	struct shm_layer parent[2] = { { .capacity = 100 },
-				       { .capacity = 32767 - 110 } };
+	struct layout_fork fork[2] = { { .slots = 100 },
+				       { .slots = 32767 - 110 } };
 
 	(void)state;
 	assert_int_equal(entry_size_of(100, 32767 - 16, 16, NULL), 2);
@@ -425,11 +430,13 @@ static void test_entries_grow_beyond_32767_slots(void **state)
 	assert_int_equal(entry_size_of(32767 - 15, 100, 16, NULL), 4);
 	assert_int_equal(entry_size_of(32766, 32766, 1, NULL), 2);
 	assert_int_equal(entry_size_of(100, 100, 32767, NULL), 4);
-	assert_int_equal(entry_size_of(100, 100, 10, parent), 2);
-	assert_int_equal(entry_size_of(100, 101, 10, parent), 4);
-	parent[0].capacity = 32768;
-	parent[1].capacity = 1;
-	assert_int_equal(entry_size_of(100, 100, 10, parent), 4);
+	assert_int_equal(entry_size_of(100, 100, 10, fork), 2);
+	assert_int_equal(entry_size_of(100, 101, 10, fork), 4);
+	fork[1].pinned = 1;
+	assert_int_equal(entry_size_of(100, 101, 10, fork), 2);
+	fork[0].slots = 32768;
+	fork[1].slots = 1;
+	assert_int_equal(entry_size_of(100, 100, 10, fork), 4);
 }
 
 /* 2^58 bytes: the sums in 128 bits must come to the same. */
@@ -479,6 +486,37 @@ static void test_sizes_are_rounded_to_pages(void **state)
 	assert_int_equal(layout_round(huge + 1, 1), 2 * huge);
 }
 
+static void assert_prefix(uint32_t budget, uint32_t slots, uint32_t pinned,
+			  int error)
+{
+	const struct layout_fork fork = { .slots = slots, .pinned = pinned };
+	struct layout_error text = { "" };
+	struct shm_spec spec = plan_spec;
+
+	spec.layers = 1;
+	spec.sinks = 4;
+	spec.recent = 8;
+	spec.slack = 16;
+	assert_int_equal(layout_check(&spec, &budget, NULL), 0);
+	assert_int_equal(layout_check_fork(&spec, &budget, &fork, &text),
+			 error);
+	assert_int_equal(!!text.text[0], !!error);
+}
+
+/* Sinks may be among what is pinned; the recent and one more are not. */
+static void test_what_is_pinned_must_fit_into_the_budget(void **state)
+{
+	(void)state;
+	assert_prefix(100, 200, 0, 0);
+	assert_prefix(100, 200, 91, 0);
+	assert_prefix(100, 200, 92, -EINVAL);
+	assert_prefix(100, 50, 50, 0);
+	assert_prefix(100, 50, 51, -EINVAL);
+	assert_prefix(100, 0, 0, -EINVAL);
+	assert_prefix(100, SHM_CAPACITY_MAX - 116, 0, 0);
+	assert_prefix(100, SHM_CAPACITY_MAX - 115, 0, -EINVAL);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -493,6 +531,7 @@ int main(void)
 		cmocka_unit_test(test_arrays_are_aligned_to_cache_lines),
 		cmocka_unit_test(
 			test_a_layer_has_budget_slack_and_the_parents_slots),
+		cmocka_unit_test(test_what_is_pinned_must_fit_into_the_budget),
 		cmocka_unit_test(test_entries_grow_beyond_32767_slots),
 		cmocka_unit_test(test_the_largest_spec_does_not_overflow),
 		cmocka_unit_test(test_sizes_are_rounded_to_pages),

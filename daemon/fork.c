@@ -1,0 +1,234 @@
+// SPDX-License-Identifier: BSD-2-Clause
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "daemon/control_impl.h"
+#include "daemon/fork.h"
+#include "daemon/fork_make.h"
+#include "daemon/lookup.h"
+#include "daemon/persist.h"
+#include "daemon/spec.h"
+
+/* Why nothing forks from it; @error is set. NULL: it may be forked. */
+static const char *refusal(const struct cache *parent, int *error)
+{
+	*error = -EUCLEAN;
+	if (cache_fault(parent))
+		return "it is quarantined";
+	*error = -EBUSY;
+	if (parent->pending)
+		return "it is being made or restored; try again";
+	if (!cache_is_frozen(parent))
+		return "it is not frozen: 'treekvctl freeze' it, when nobody "
+		       "writes it any more";
+	return NULL;
+}
+
+static void take_spec(struct fork_plan *plan)
+{
+	const struct shm_index *index = plan->parent->index;
+	const struct shm_layer *layers =
+		(const void *)((const char *)index + index->layers);
+
+	plan->spec = index->spec;
+	for (uint32_t l = 0; l < index->spec.layers; l++)
+		plan->budgets[l] = layers[l].budget;
+}
+
+/*
+ * The longest beginning of the prompt that fits: of an exact cache as much as
+ * there is room for. A compacted one is as large as the budget, so there is
+ * none for it unless it may be evicted.
+ */
+static void find_prefix(struct fork_plan *plan,
+			const struct lookup_query *query, bool compacted)
+{
+	struct lookup_result exact, other = { .cache = NULL };
+	uint64_t limit = fork_limit(plan);
+
+	lookup_exact(&exact, query);
+	exact.tokens = exact.tokens < limit ? exact.tokens : limit;
+	if (compacted && plan->evict_prefix)
+		lookup_compacted(&other, query);
+	if (other.tokens > exact.tokens)
+		exact = other;
+	if (!exact.tokens)
+		exact.cache = NULL;
+	lookup_count(&exact);
+	plan->parent = exact.cache;
+	plan->tokens = exact.tokens;
+}
+
+static int find_by_ids(struct fork_plan *plan, const struct conn *conn,
+		       const Treekv__Fork *request, char *why, size_t size)
+{
+	struct lookup_query query = {
+		.uid = conn_peer(conn)->uid,
+		.spec = &plan->spec,
+		.budgets = plan->budgets,
+	};
+	int r = lookup_begin(&query, &request->ids, why, size);
+
+	if (r)
+		return r;
+	find_prefix(plan, &query, request->compacted);
+	lookup_end(&query);
+	if (plan->parent)
+		return 0;
+	snprintf(why, size, "no frozen cache begins as these %zu tokens do",
+		 query.n);
+	return -ENOENT;
+}
+
+static int find_parent(struct fork_plan *plan, const struct conn *conn,
+		       const Treekv__Fork *request, char *why, size_t size)
+{
+	if (request->parent) {
+		plan->parent = control_look_up(conn, request->parent);
+		if (plan->parent)
+			return 0;
+		snprintf(why, size,
+			 "there is no cache %.*s; 'treekvctl list' shows yours",
+			 SHM_NAME_MAX, request->parent);
+		return -ENOENT;
+	}
+	if (request->spec && request->has_ids)
+		return find_by_ids(plan, conn, request, why, size);
+	snprintf(why, size,
+		 "fork what? give a parent's name, or a spec and ids");
+	return -EINVAL;
+}
+
+static int plan_make(struct fork_plan *plan, const struct conn *conn,
+		     const Treekv__Fork *request, char *why, size_t size)
+{
+	const char *refused;
+	int r = 0;
+
+	plan->evict_prefix = request->evict_prefix;
+	if (request->spec)
+		r = spec_load(&plan->spec, plan->budgets, request->spec, why,
+			      size);
+	if (!r)
+		r = find_parent(plan, conn, request, why, size);
+	if (r)
+		return r;
+	refused = refusal(plan->parent, &r);
+	if (refused) {
+		snprintf(why, size, "cache %s is not forked: %s",
+			 plan->parent->name, refused);
+		return r;
+	}
+	if (!request->spec)
+		take_spec(plan);
+	if (request->parent)
+		plan->tokens = request->has_tokens ?
+				       request->tokens :
+				       plan->parent->index->frozen_tail;
+	return 0;
+}
+
+static int make(struct cache **ret, struct fork_plan *plan, const char *name,
+		char *why, size_t size)
+{
+	struct cache_error error;
+	struct cache *cache;
+	int r;
+
+	r = fork_check(plan, why, size);
+	if (!r)
+		r = control_room(&plan->spec, plan->budgets, plan->layer, why,
+				 size);
+	if (r)
+		return r;
+	r = cache_new(&cache, name, &plan->spec, plan->budgets, plan->layer,
+		      (enum config_huge_pages)treekvd.config->huge_pages,
+		      &error);
+	if (r) {
+		snprintf(why, size, "%s", error.text);
+		return r;
+	}
+	*ret = cache;
+	return 0;
+}
+
+static void refuse(struct conn *conn, uint64_t id, const Treekv__Fork *request,
+		   int error, const char *why)
+{
+	/* That nothing begins so is no event. */
+	if (error == -ENOENT && !request->parent)
+		conn_refuse(conn, id, error, "%s", why);
+	else
+		control_refuse(conn, id, error, "%s", why);
+}
+
+/* There is one of that name: that is answered. */
+static bool is_taken(struct conn *conn, uint64_t id, const char *name,
+		     uint64_t nonce)
+{
+	const struct control_wish wish = { .nonce = nonce };
+	struct cache *cache = control_look_up(conn, name);
+
+	if (cache && creation_again(conn, id, cache, &wish))
+		return true;
+	if (cache)
+		control_refuse(conn, id, -EEXIST, "there is a cache %s already",
+			       name);
+	else if (persist_is_on_disk(conn_peer(conn)->uid, name))
+		control_refuse(conn, id, -EEXIST,
+			       "there is a cache %s already, on disk: attach "
+			       "to it, or drop it",
+			       name);
+	else
+		return false;
+	return true;
+}
+
+/* Return: 0 and the plan is taken over, or a negative errno with @why. */
+static int fork_off(struct conn *conn, uint64_t id, struct fork_plan *plan,
+		    const Treekv__Fork *request, const char *name, char *why,
+		    size_t size)
+{
+	const struct creation_wish wish = {
+		.fork = plan,
+		.nonce = request->nonce,
+		.ephemeral = request->ephemeral,
+	};
+	char text[CONTROL_REASON_SIZE] = "the daemon has no memory";
+	struct cache *cache;
+	int r = plan_make(plan, conn, request, why, size);
+
+	if (r)
+		return r;
+	r = make(&cache, plan, name, text, sizeof(text));
+	if (!r)
+		r = creation_begin(conn, id, cache, &wish);
+	if (r)
+		snprintf(why, size, "cache %s is not forked: %.300s",
+			 plan->parent->name, text);
+	else
+		treekvd.counters.forks++;
+	return r;
+}
+
+void fork_on_fork(struct conn *conn, uint64_t id, const Treekv__Fork *request)
+{
+	char why[CONTROL_REASON_SIZE] = "the daemon has no memory";
+	char room[CREATION_NAME_SIZE];
+	const char *name =
+		creation_name(conn, id, request->name, request->nonce, room);
+	struct fork_plan *plan;
+	int r = -ENOMEM;
+
+	if (!name || is_taken(conn, id, name, request->nonce))
+		return;
+	plan = calloc(1, sizeof(*plan));
+	if (plan)
+		r = fork_off(conn, id, plan, request, name, why, sizeof(why));
+	if (!r)
+		return;
+	free(plan);
+	refuse(conn, id, request, r, why);
+}

@@ -1,0 +1,311 @@
+// SPDX-License-Identifier: BSD-2-Clause
+/*
+ * A sequence is cut into blocks; each block's hash is seeded with that of the
+ * one before, so it stands for everything up to its end. All of these are in
+ * one hash table, and one more for the whole, last part of a block included.
+ *
+ * If a prompt's i-th hash is there, so are all before it. So the deepest one is
+ * found by halving: half a dozen probes, whatever the length of the prompt. A
+ * collision can make a hash seem to be there which is not, never the other way
+ * round; so the search ends at the true depth or beyond, and going down from
+ * there, comparing ids, finds it.
+ *
+ * The table grows a bucket at a time (linear hashing), since a table that is
+ * made anew would keep everybody waiting; its memory is reserved and comes into
+ * being as it is touched.
+ */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <xxhash.h>
+
+#include "daemon/prefix.h"
+
+#define BUCKETS_MIN UINT32_C(512)
+#define BUCKETS_MAX (UINT32_C(1) << 22)
+#define BLOCK_BYTES (PREFIX_BLOCK * sizeof(uint32_t))
+#define PATH_BLOCKS UINT32_C(16384) /* of a prompt that are looked at */
+
+struct prefix_node {
+	struct prefix_node *next;
+	struct prefix_node **link; /* what points here */
+	uint64_t hash;
+	struct prefix *prefix;
+};
+
+/* What one search has worked out. */
+struct search {
+	const struct prefixes *all;
+	const uint32_t *ids;
+	size_t n;
+	uint32_t blocks;
+	uint64_t *path; /* hash of the first i blocks */
+};
+
+uint64_t prefix_seed(const void *bytes, size_t size)
+{
+	return XXH3_64bits(bytes, size);
+}
+
+static uint64_t hash_block(const struct prefixes *all, uint64_t before,
+			   const uint32_t *ids)
+{
+	return XXH3_64bits_withSeed(ids, BLOCK_BYTES, before) & all->mask;
+}
+
+/* Of all of a sequence: its blocks, and what is left. */
+static uint64_t hash_whole(const struct prefixes *all, uint64_t before,
+			   const uint32_t *ids, size_t n)
+{
+	return XXH3_64bits_withSeed(ids, n * sizeof(*ids), ~before) & all->mask;
+}
+
+/* ---- the table ---- */
+
+int prefixes_init(struct prefixes *all)
+{
+	void *at = mmap(NULL, BUCKETS_MAX * sizeof(*all->bucket),
+			PROT_READ | PROT_WRITE,
+			MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+
+	if (at == MAP_FAILED)
+		return -ENOMEM;
+	*all = (struct prefixes){
+		.bucket = at,
+		.buckets = BUCKETS_MIN,
+		.mask = UINT64_MAX,
+	};
+	return 0;
+}
+
+void prefixes_exit(struct prefixes *all)
+{
+	if (all->bucket)
+		munmap(all->bucket, BUCKETS_MAX * sizeof(*all->bucket));
+	*all = (struct prefixes){ 0 };
+}
+
+/* Of the next power of two as far as those buckets are in use. */
+static uint32_t bucket_of(const struct prefixes *all, uint64_t hash)
+{
+	uint32_t size = UINT32_C(2) << (31 - __builtin_clz(all->buckets));
+	uint32_t at = (uint32_t)(hash & (size - 1));
+
+	return at < all->buckets ? at : at & (size / 2 - 1);
+}
+
+static void link_node(struct prefixes *all, struct prefix_node *node)
+{
+	struct prefix_node **at = &all->bucket[bucket_of(all, node->hash)];
+
+	node->next = *at;
+	node->link = at;
+	if (*at)
+		(*at)->link = &node->next;
+	*at = node;
+}
+
+static void unlink_node(struct prefix_node *node)
+{
+	*node->link = node->next;
+	if (node->next)
+		node->next->link = node->link;
+}
+
+/* One more bucket takes its share of the one it is split from. */
+static void grow(struct prefixes *all)
+{
+	uint32_t half = UINT32_C(1) << (31 - __builtin_clz(all->buckets));
+	struct prefix_node *node, *next;
+
+	if (all->buckets == BUCKETS_MAX)
+		return;
+	node = all->bucket[all->buckets - half];
+	all->buckets++;
+	for (; node; node = next) {
+		next = node->next;
+		if (bucket_of(all, node->hash) != all->buckets - 1)
+			continue;
+		unlink_node(node);
+		link_node(all, node);
+	}
+}
+
+static void add_node(struct prefixes *all, struct prefix *prefix,
+		     struct prefix_node *node, uint64_t hash)
+{
+	node->hash = hash;
+	node->prefix = prefix;
+	link_node(all, node);
+	if (++all->nodes > all->buckets)
+		grow(all);
+}
+
+int prefix_add(struct prefixes *all, struct prefix *prefix)
+{
+	uint64_t blocks = prefix->tokens / PREFIX_BLOCK;
+	uint64_t hash = prefix->seed & all->mask;
+
+	prefix->nodes = malloc((blocks + 1) * sizeof(*prefix->nodes));
+	if (!prefix->nodes)
+		return -ENOMEM;
+	for (uint64_t i = 0; i < blocks; i++) {
+		hash = hash_block(all, hash, prefix->ids + i * PREFIX_BLOCK);
+		add_node(all, prefix, &prefix->nodes[i], hash);
+	}
+	hash = hash_whole(all, hash, prefix->ids + blocks * PREFIX_BLOCK,
+			  prefix->tokens % PREFIX_BLOCK);
+	add_node(all, prefix, &prefix->nodes[blocks], hash);
+	return 0;
+}
+
+void prefix_remove(struct prefixes *all, struct prefix *prefix)
+{
+	uint64_t nodes = prefix->tokens / PREFIX_BLOCK + 1;
+
+	if (!prefix->nodes)
+		return;
+	for (uint64_t i = 0; i < nodes; i++)
+		unlink_node(&prefix->nodes[i]);
+	all->nodes -= (uint32_t)nodes;
+	free(prefix->nodes);
+	prefix->nodes = NULL;
+}
+
+/* ---- searching ---- */
+
+static bool begins_with(const struct prefix *prefix, const uint32_t *ids,
+			uint64_t n)
+{
+	return prefix->tokens >= n &&
+	       !memcmp(prefix->ids, ids, n * sizeof(*ids));
+}
+
+/* The node for the first @i blocks (1 ...), or for all of a sequence. */
+static bool is_block(const struct prefix_node *node, uint64_t i)
+{
+	uint64_t at = (uint64_t)(node - node->prefix->nodes);
+
+	return at + 1 == i && at < node->prefix->tokens / PREFIX_BLOCK;
+}
+
+static bool is_whole(const struct prefix_node *node)
+{
+	return node - node->prefix->nodes ==
+	       (ptrdiff_t)(node->prefix->tokens / PREFIX_BLOCK);
+}
+
+static const struct prefix_node *first_of(const struct prefixes *all,
+					  uint64_t hash)
+{
+	const struct prefix_node *node = all->bucket[bucket_of(all, hash)];
+
+	while (node && node->hash != hash)
+		node = node->next;
+	return node;
+}
+
+static bool is_there(const struct search *s, uint32_t i)
+{
+	return first_of(s->all, s->path[i]) != NULL;
+}
+
+/* The seeds differ in practice; the masked hashes of tests need not. */
+static const struct prefix *find_blocks(const struct search *s, uint64_t seed,
+					uint32_t i)
+{
+	const struct prefix_node *node = first_of(s->all, s->path[i]);
+
+	for (; node; node = node->next)
+		if (node->hash == s->path[i] && node->prefix->seed == seed &&
+		    is_block(node, i) &&
+		    begins_with(node->prefix, s->ids,
+				(uint64_t)i * PREFIX_BLOCK))
+			return node->prefix;
+	return NULL;
+}
+
+/* One that ends @rest tokens behind the first @i blocks. */
+static const struct prefix *find_whole(const struct search *s, uint64_t seed,
+				       uint32_t i, uint32_t rest)
+{
+	uint64_t n = (uint64_t)i * PREFIX_BLOCK + rest;
+	uint64_t hash = hash_whole(s->all, s->path[i],
+				   s->ids + (size_t)i * PREFIX_BLOCK, rest);
+	const struct prefix_node *node = first_of(s->all, hash);
+
+	for (; node; node = node->next)
+		if (node->hash == hash && node->prefix->seed == seed &&
+		    node->prefix->tokens == n && is_whole(node) &&
+		    begins_with(node->prefix, s->ids, n))
+			return node->prefix;
+	return NULL;
+}
+
+/* The longest that ends less than a block behind the first @i. */
+static const struct prefix *find_end(const struct search *s, uint64_t seed,
+				     uint32_t i, uint64_t *tokens)
+{
+	size_t left = s->n - (size_t)i * PREFIX_BLOCK;
+	uint32_t rest = left < PREFIX_BLOCK ? (uint32_t)left + 1 : PREFIX_BLOCK;
+	const struct prefix *found = NULL;
+
+	while (!found && rest--)
+		found = find_whole(s, seed, i, rest);
+	if (found)
+		*tokens = found->tokens;
+	return found;
+}
+
+/* At least as deep as anything goes; see the note above. */
+static uint32_t depth(const struct search *s)
+{
+	uint32_t lo = 0, hi = s->blocks;
+
+	while (lo < hi) {
+		uint32_t middle = hi - (hi - lo) / 2;
+
+		if (is_there(s, middle))
+			lo = middle;
+		else
+			hi = middle - 1;
+	}
+	return lo;
+}
+
+static void hash_path(struct search *s, uint64_t seed)
+{
+	s->path[0] = seed & s->all->mask;
+	for (uint32_t i = 0; i < s->blocks; i++)
+		s->path[i + 1] = hash_block(s->all, s->path[i],
+					    s->ids + (size_t)i * PREFIX_BLOCK);
+}
+
+const struct prefix *prefix_find(const struct prefixes *all, uint64_t seed,
+				 const uint32_t *ids, size_t n,
+				 uint64_t *tokens)
+{
+	static uint64_t path[PATH_BLOCKS + 1]; /* too much for a stack */
+	struct search s = { .all = all, .ids = ids, .n = n, .path = path };
+	const struct prefix *found = NULL, *end = NULL;
+	size_t blocks = n / PREFIX_BLOCK;
+	uint32_t i;
+
+	if (!n)
+		return NULL;
+	s.blocks = blocks < PATH_BLOCKS ? (uint32_t)blocks : PATH_BLOCKS;
+	hash_path(&s, seed);
+	for (i = depth(&s); i && !found; i--)
+		found = find_blocks(&s, seed, i);
+	i += found != NULL;
+	for (;; i--) {
+		end = find_end(&s, seed, i, tokens);
+		if (end || !i || (found && found->partial))
+			break;
+	}
+	if (end || !found || !found->partial)
+		return end;
+	*tokens = (uint64_t)i * PREFIX_BLOCK;
+	return found;
+}
