@@ -54,7 +54,7 @@ void event_created(const struct cache *cache, pid_t pid)
 		 "name=%s cache=%llu pid=%d bytes=%llu huge=%d", cache->name,
 		 NUMBER(cache), pid, (unsigned long long)cache_bytes(cache),
 		 cache->huge);
-	tell_of(STREAM_CREATE, cache, pid);
+	tell_of(cache->parent ? STREAM_FORK : STREAM_CREATE, cache, pid);
 	PROBE(treekvd, create, cache->id, cache->name, pid, cache->uid,
 	      cache_bytes(cache), cache->huge);
 }

@@ -192,6 +192,13 @@ int persist_may_save(const struct cache *cache, struct outcome *out)
 			 "cache %s is ephemeral: it ends with its lease and is "
 			 "not kept; create it without that to keep it",
 			 cache->name);
+	} else if (cache->parent) {
+		out->error = -EOPNOTSUPP;
+		snprintf(out->text, sizeof(out->text),
+			 "cache %s is a fork of %s, whose rows are not its "
+			 "own: no snapshot is taken of it; keep %s, and fork "
+			 "it again",
+			 cache->name, cache->parent->name, cache->parent->name);
 	} else if (cache->pending || !cache->named) {
 		out->error = -EBUSY;
 		snprintf(out->text, sizeof(out->text),

@@ -45,6 +45,7 @@ static const struct {
 	unsigned int fields;
 } kinds[STREAM_KINDS] = {
 	[STREAM_CREATE] = { "create", CACHE | PID | BYTES },
+	[STREAM_FORK] = { "fork", CACHE | PID | TAIL | BYTES },
 	[STREAM_ATTACH] = { "attach", CACHE | PID | TAIL },
 	[STREAM_DETACH] = { "detach", CACHE | PID | TAIL },
 	[STREAM_DEATH] = { "death", CACHE | PID | TAIL },

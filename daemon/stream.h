@@ -20,6 +20,7 @@ struct cache;
 /* The order and the names are those of the table in stream.c. */
 enum stream_kind {
 	STREAM_CREATE,
+	STREAM_FORK,
 	STREAM_ATTACH,
 	STREAM_DETACH,
 	STREAM_DEATH,

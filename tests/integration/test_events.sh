@@ -136,6 +136,11 @@ test_caches()
 	"$treekvctl" drop prompt >/dev/null
 	"$treekvctl" freeze story >/dev/null
 	tells "freeze" freeze "e['name'] == 'story' and e['tail'] == 3000"
+	"$writer" --cache tale --fork story --evict-prefix --slack 1 \
+		--steps 5 --verify-every 99999 >/dev/null 2>&1
+	tells "fork" fork \
+		"e['name'] == 'tale' and e['tail'] == 3000 and e['bytes'] > 0"
+	"$treekvctl" drop tale >/dev/null
 	"$treekvctl" drop story >/dev/null
 	tells "drop" drop "e['name'] == 'story' and e['pid'] > 0"
 	tells "gone" gone "e['name'] == 'story' and e['bytes'] > 0"
