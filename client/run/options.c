@@ -451,6 +451,9 @@ static int check_input(const struct options *o)
 		  "--generate" },
 		{ o->prefix_cache && o->local,
 		  "--prefix-cache is the daemon's: leave out --local" },
+		{ o->prefix_cache && o->prefill,
+		  "--prefix-cache reads a prompt so that all of it is kept: "
+		  "leave out --prefill" },
 		{ o->prefix_cache && o->append,
 		  "--prefix-cache and --append exclude each other" },
 		{ !input && !o->generate,

@@ -69,12 +69,22 @@ out:
 	return r;
 }
 
+/* A fork's first slots are its parent's. */
+static const void *value_at(const struct treekv_view *view, uint32_t slot)
+{
+	const struct treekv_span *span = view->span;
+
+	if (slot >= span->slots) {
+		slot -= span->slots;
+		span++;
+	}
+	return (const char *)span->v + slot * view->v_stride;
+}
+
 static void put_values(struct views *v, const struct treekv_view *view)
 {
 	for (uint32_t rank = 0; rank < view->live; rank++)
-		output_put(v->output,
-			   (const char *)view->v +
-				   v->slot[rank] * view->v_stride,
+		output_put(v->output, value_at(view, v->slot[rank]),
 			   v->shape.v_row);
 }
 
