@@ -54,11 +54,11 @@ work()
 	again "$treekvctl" lease break "b$1" >>"$dir/err" 2>&1
 	again "$writer" --cache "f$1" --steps 70 >>"$dir/out" 2>>"$dir/err"
 	again "$treekvctl" freeze "f$1" >>"$dir/err" 2>&1
-	again "$writer" --cache "p$1" --steps 30 --freeze >>"$dir/out" \
+	again "$writer" --cache "q$1" --steps 30 --freeze >>"$dir/out" \
 		2>>"$dir/err"
-	again "$writer" --cache "g$1" --fork "p$1" --pinned 30 --steps 300 \
+	again "$writer" --cache "g$1" --fork "q$1" --pinned 30 --steps 300 \
 		>>"$dir/out" 2>>"$dir/err"
-	again "$treekvctl" drop "p$1" >>"$dir/err" 2>&1
+	again "$treekvctl" drop "q$1" >>"$dir/err" 2>&1
 	kill -KILL $children
 	wait $children 2>/dev/null
 	children=
@@ -84,15 +84,15 @@ verify()
 	[ "$(field "f$1" state)" = frozen ] || return 1
 	again "$writer" --cache "g$1" --attach --pinned 30 --steps 100 \
 		>"$dir/out" 2>"$dir/err" || return 1
-	[ "$(field "p$1" state)" = dropped ] || return 1
+	[ "$(field "q$1" state)" = dropped ] || return 1
 	! grep -q 'event="cache damaged"\|event="cache quarantined"' "$log"
 }
 
-# The second lease is the first one of a cache that was there already. The sixth creation is a fork's, the second freezing its parent's, as is the
-# second drop.
-points="$("$treekvd" --print-crash-points) create-made:6 create-listed:6
-	create-sent:6 create-kept:6 freeze-sealed:2 freeze-recorded:2
-	drop-marked:2 drop-unnamed:2 lease-begun:2 lease-recorded:2
+# The second lease is the first one of a cache that was there already. The ninth
+# creation is a fork's, the second freezing and the fourth drop its parent's.
+points="$("$treekvd" --print-crash-points) create-made:9 create-listed:9
+	create-sent:9 create-kept:9 freeze-sealed:2 freeze-recorded:2
+	drop-marked:4 drop-unnamed:4 lease-begun:2 lease-recorded:2
 	lease-answered:2"
 number=0
 for point in $points; do

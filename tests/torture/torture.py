@@ -16,6 +16,8 @@ the cache be quarantined, until it is dropped; and no other cache may be either.
 Others try to attach where somebody writes: they must be refused, unless he has
 let go by then.
 
+Beside them caches are frozen and forked, and readers look on (sharing.py).
+
 Exit status 1 when anything was not as it ought to be.
 """
 import calendar
@@ -31,6 +33,8 @@ import tempfile
 import threading
 import time
 from collections import Counter
+
+from sharing import Sharing
 
 CACHES = 6
 SHAPES = [[], ["--policy", "h2o", "--slack", "64"], ["--layers", "5"],
@@ -77,6 +81,7 @@ class Torture:
         self.totals = Counter()
         self.faults = []
         self.keeper = None
+        self.sharing = Sharing(self)
         os.environ["TREEKV_SOCKET"] = os.path.join(directory, "sock")
 
     def program(self, name):
@@ -311,6 +316,7 @@ class Torture:
             cache.writer.kill()
             self.join(cache)
         self.wait_until_up()
+        self.sharing.stop()
         self.keeper.terminate()
         self.keeper.wait()
         for cache in self.caches:
@@ -320,6 +326,7 @@ class Torture:
         for cache in self.caches:
             if cache.hole is not None and cache.name not in self.listed():
                 self.dropped(cache)  # what is in quarantine is not saved
+        self.sharing.check()
         self.totals["stops and restores"] += 1
 
     def lie(self):
@@ -332,6 +339,7 @@ class Torture:
 
     def step(self):
         self.reap()
+        self.sharing.reap()
         idle = [c for c in self.caches if not c.writer]
         if idle and self.random.random() < 0.6:
             self.write(self.random.choice(idle))
@@ -340,7 +348,10 @@ class Torture:
                            (self.break_lease, 10), (self.snapshot, 12),
                            (self.drop, 4), (self.restore, 4), (self.punch, 4),
                            (self.intrude, 8), (self.restart, 1),
-                           (self.lie, 3))
+                           (self.lie, 3), (self.sharing.freeze, 6),
+                           (self.sharing.fork, 20), (self.sharing.read, 20),
+                           (self.sharing.kill, 6),
+                           (self.sharing.drop_prefix, 2))
         self.random.choices(what, weight)[0]()
         time.sleep(self.random.random() * 0.05)
 
@@ -354,6 +365,8 @@ class Torture:
                 print(f"# {told - self.begun:.0f} s: {dict(self.totals)}",
                       flush=True)
         self.wait_until_up()
+        self.sharing.check()
+        self.sharing.stop()
         for cache in self.writing():
             cache.writer.kill()
             self.join(cache)
@@ -404,6 +417,8 @@ def main():
                 torture.keeper.terminate()
             for cache in torture.writing():
                 cache.writer.kill()
+            for guest in torture.sharing.guests:
+                guest.process.kill()
         torture.check_log()
         if torture.faults and (keep := os.environ.get("KEEP_LOG")):
             shutil.copy(os.path.join(directory, "log"), keep)

@@ -70,17 +70,10 @@ static void do_nothing(struct treekv_cache *writer)
 	(void)writer;
 }
 
-static void keep(struct treekv_cache *writer, int timeout_ms)
-{
-	(void)writer;
-	(void)timeout_ms;
-}
-
 static const struct cache_ops ops = {
 	.ring = do_nothing,
 	.wait = compact_wait,
 	.renew = do_nothing,
-	.release = keep,
 };
 
 static struct shm_spec shm_spec_of(const struct treekv_spec *from)

@@ -1,0 +1,155 @@
+# SPDX-License-Identifier: BSD-2-Clause
+"""Prefixes, forks and readers for torture.py.
+
+A prefix is written, frozen and, in the end, dropped, be there forks of it or
+not. Forks are written beside all else, their writers killed at times, and what
+they leave is attached to again. Readers look at prefixes and at caches that are
+being written. All of them check every row they see.
+"""
+import os
+import re
+import signal
+import subprocess
+
+SHAPES = [[], ["--policy", "h2o", "--slack", "64"], ["--layers", "5"],
+          ["--policy", "streaming"]]
+PREFIXES = 3
+GUESTS = 4
+# What a reader of somebody's cache may meet.
+GONE = re.compile("there is no cache|is another one by now|is being created|"
+                  "is quarantined|left a tail that no order")
+
+
+class Prefix:
+    def __init__(self, number, shape, tokens):
+        self.name = f"p{number}"
+        self.shape = shape
+        self.tokens = tokens
+
+
+class Guest:
+    """A process, and what it does: "fork" or "read"."""
+
+    def __init__(self, kind, name, prefix, process):
+        self.kind = kind
+        self.name = name
+        self.prefix = prefix
+        self.process = process
+
+
+class Sharing:
+    def __init__(self, torture):
+        self.torture = torture
+        self.random = torture.random
+        self.totals = torture.totals
+        self.prefixes = []
+        self.guests = []
+        self.number = 0
+
+    def writer(self, *options):
+        return [os.path.join(self.torture.helpers, "kvwriter"), *options]
+
+    def start(self, kind, name, prefix, *options):
+        process = subprocess.Popen(
+            self.writer("--cache", name, *options), stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE, text=True)
+        self.guests.append(Guest(kind, name, prefix, process))
+
+    def freeze(self):
+        if len(self.prefixes) >= PREFIXES:
+            return
+        self.number += 1
+        prefix = Prefix(self.number, self.random.choice(SHAPES),
+                        self.random.randint(1, 40))
+        done = subprocess.run(
+            self.writer("--cache", prefix.name, "--exclusive", "--steps",
+                        str(prefix.tokens), "--freeze", "--per-step-max", "1",
+                        *prefix.shape), capture_output=True, text=True)
+        if done.returncode:
+            self.torture.fault(f"{prefix.name}: {done.stderr.strip()}")
+            return
+        self.prefixes.append(prefix)
+        self.totals["prefixes frozen"] += 1
+
+    def fork(self):
+        if not self.prefixes or len(self.guests) >= GUESTS:
+            return
+        prefix = self.random.choice(self.prefixes)
+        self.number += 1
+        self.start("fork", f"f{self.number}", prefix, "--fork", prefix.name,
+                   "--pinned", str(prefix.tokens), "--steps",
+                   self.random.choice(["10", "3000", "100000"]), *prefix.shape)
+        self.totals["forks"] += 1
+
+    def read(self):
+        if len(self.guests) >= GUESTS:
+            return
+        there = [(c.name, c.shape, min(c.floor, 1)) for c in
+                 self.torture.writing() if c.hole is None and not c.fresh]
+        there += [(p.name, p.shape, p.tokens) for p in self.prefixes]
+        if not there:
+            return
+        name, shape, tail = self.random.choice(there)
+        self.start("read", name, None, "--read", "--steps", str(tail), *shape)
+        self.totals["readers"] += 1
+
+    def kill(self):
+        """A fork's writer; what he leaves is whole and goes on."""
+        writing = [g for g in self.guests if g.kind == "fork"]
+        if not writing:
+            return
+        guest = self.random.choice(writing)
+        guest.process.kill()
+        guest.process.communicate()
+        self.guests.remove(guest)
+        self.totals["fork writers killed"] += 1
+        if guest.name in self.torture.listed():
+            self.start("fork", guest.name, guest.prefix, "--attach",
+                       "--pinned", str(guest.prefix.tokens), "--steps", "50",
+                       *guest.prefix.shape)
+
+    def drop_prefix(self):
+        if not self.prefixes:
+            return
+        prefix = self.random.choice(self.prefixes)
+        done, why = self.torture.ctl("drop", prefix.name)
+        if done or prefix.name not in self.torture.listed():
+            self.prefixes.remove(prefix)
+            self.totals["prefixes dropped"] += 1
+
+    def ended(self, guest):
+        out, errors = guest.process.communicate()
+        code = guest.process.returncode
+        rows = re.search(r"rows (\d+)", out)
+        self.totals["rows checked"] += int(rows[1]) if rows else 0
+        if code == 3 and guest.kind == "read" and GONE.search(errors):
+            self.totals["readers refused"] += 1
+        elif code:
+            self.torture.fault(f"{guest.kind} {guest.name}: {code}: "
+                               f"{errors.strip()}")
+        if guest.kind == "fork":
+            self.torture.ctl("drop", guest.name)
+
+    def reap(self):
+        for guest in [g for g in self.guests if g.process.poll() is not None]:
+            self.guests.remove(guest)
+            self.ended(guest)
+
+    def stop(self):
+        """Before the service is: forks are in memory only."""
+        for guest in self.guests:
+            guest.process.send_signal(signal.SIGKILL)
+            guest.process.communicate()
+            if guest.kind == "fork":
+                self.torture.ctl("drop", guest.name)
+        self.guests = []
+
+    def check(self):
+        """After a stop and a start: prefixes are what they were."""
+        for prefix in self.prefixes:
+            done = subprocess.run(
+                self.writer("--cache", prefix.name, "--read", "--steps",
+                            str(prefix.tokens), *prefix.shape),
+                capture_output=True, text=True)
+            if done.returncode:
+                self.torture.fault(f"{prefix.name}: {done.stderr.strip()}")
