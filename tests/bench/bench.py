@@ -121,6 +121,12 @@ ROWS = [
      "us", None),
     ("request.miss", "attach to a name that is not there", "a bare echo",
      "us", None),
+    ("lookup.whole", "find a prompt of 1,000 tokens, of 10,000 prefixes",
+     "an echo of as many bytes", "us", ("ours", "<=", 15)),
+    ("lookup.part", "the same, known up to token 800",
+     "an echo of as many bytes", "us", ("ours", "<=", 15)),
+    ("lookup.miss", "the same, not known", "an echo of as many bytes", "us",
+     ("ours", "<=", 15)),
     ("request.stats", "stats", "a bare echo", "us", None),
 ]
 
@@ -555,6 +561,12 @@ def measure_small(build, folder, measured, missing):
                 measure_attach, build, folder, "small", folder / "small.sock")
 
 
+def measure_lookup(build, folder, measured, missing):
+    with daemon(build, folder, "lookup", "never", "--snapshot-on-stop", "no"):
+        guarded(measured, missing, names_of("lookup"), bench, build, "lookup",
+                folder / "lookup.sock")
+
+
 def measure_main(build, folder, huge, measured, missing):
     """Everything else, in huge pages where there are any."""
     socket = folder / "main.sock"
@@ -588,6 +600,7 @@ def measure_all(build, no_huge):
     with tempfile.TemporaryDirectory(prefix="treekv-bench-") as name:
         folder = pathlib.Path(name)
         measure_small(build, folder, measured, missing)
+        measure_lookup(build, folder, measured, missing)
         measure_main(build, folder, not no_huge, measured, missing)
     measure_snapshots_in(build, "small", "never", measured, missing)
     if no_huge:

@@ -4,8 +4,9 @@
 
 A private daemon, a real model, a long text. Process A reads and writes and is
 killed; process B goes on; process U, which nobody kills, shows what A would
-have written. Then the daemon is killed under two processes that write. Last,
-the same text under every policy, against the full cache.
+have written. Then the daemon is killed under two processes that write. Then
+the same text under every policy, against the full cache; and last, a beginning
+that is read once for eight processes.
 Needs no systemd, no root and no huge pages; uses huge pages where there are.
 """
 import json
@@ -27,6 +28,9 @@ KILL_AFTER = 400     # bytes of A's text
 WINDOW = 512         # what the model was trained on
 SMALL = 128          # held of them
 SCORED = 4000        # tokens that every policy is scored on
+PREFIX = 1000        # tokens that SHARERS processes begin with
+SHARERS = 8
+OWN = 100            # rows that each has for what comes after
 POLICIES = ["treekv", "treekv-left", "treekv-skip", "streaming", "h2o", "tova",
             "full"]
 
@@ -282,6 +286,81 @@ def compare(daemon, screen, text):
         "a second process, to the cache as it stands.", screen.width))
 
 
+def mapped(pids):
+    """Bytes of caches that the processes have mapped, each counted once.
+
+    Small pages by PSS; of huge ones, which that leaves out, the inodes."""
+    small, huge = 0, {}
+    for pid in pids:
+        with open(f"/proc/{pid}/smaps") as smaps:
+            inode = None
+            for line in smaps:
+                if re.match("[0-9a-f]+-[0-9a-f]+ ", line):
+                    inode = line.split()[4] if "memfd:treekv" in line else None
+                    held = 0
+                elif inode and line.startswith("Pss:"):
+                    small += int(line.split()[1]) << 10
+                elif inode and re.match("(Shared|Private)_Hugetlb:", line):
+                    held += int(line.split()[1]) << 10
+                    huge[inode] = max(huge.get(inode, 0), held)
+    return small + sum(huge.values())
+
+
+def together(daemon, screen, args, what):
+    """That many processes, all behind the prefix: what do they map?"""
+    runs = [daemon.start(*args, "--generate", "100000")
+            for _ in range(SHARERS)]
+    pids = {r.pid for r in runs}
+
+    def behind():
+        return [c for c in daemon.caches().values()
+                if c["writer_pid"] in pids and c["tail"] > PREFIX]
+
+    try:
+        while len(there := behind()) < SHARERS:
+            if any(r.poll() is not None for r in runs):
+                sys.exit("treekv-run failed:\n" + "".join(
+                    r.stderr.read().decode() for r in runs if r.poll()))
+            screen.bar(len(there), SHARERS, what)
+            time.sleep(0.05)
+        screen.bar_end()
+        return mapped(pids | {daemon.ctl("status", "--json")["pid"]})
+    finally:
+        for r in runs:
+            r.kill()
+            r.communicate()
+
+
+def share(daemon, screen, text):
+    args = ["--text", text, "--tokens", str(PREFIX + 1), "--budget",
+            str(PREFIX + OWN), "--recent", str(OWN // 2), "--seed", "7"]
+    before = mapped([daemon.ctl("status", "--json")["pid"]])
+    plain = daemon.run(*args, "--generate", "50")
+    private = together(daemon, screen, args, "eight private copies") - before
+    args.append("--prefix-cache")
+    cold = daemon.run(*args, "--generate", "50")
+    warm = daemon.run(*args, "--generate", "50")
+    shared = together(daemon, screen, args, "eight on one prefix") - before
+    same = plain["text"] == cold["text"] == warm["text"]
+    screen.say(f"{'':<24}{'memory':>12}{'first token':>15}")
+    screen.say(f"{'eight private copies':<24}{memory(private):>12}"
+               f"{cold['first_token_ms']:>12.1f} ms, cold")
+    screen.say(f"{'eight on one prefix':<24}{memory(shared):>12}"
+               f"{warm['first_token_ms']:>12.1f} ms, warm")
+    screen.say()
+    screen.say(textwrap.fill(
+        f"Read once, frozen, and found by its tokens: {warm['prefix_tokens']} "
+        "rows a head of each process are the same memory, which nobody can "
+        f"write; the room for {OWN} more is its own. Memory is what all eight "
+        "and the daemon have mapped of caches (PSS plus huge pages); with rows "
+        "as small as this model's, what each keeps about them, order and "
+        "scores, weighs as much as its rows. "
+        + ("All have written the same text."
+           if same else "They have NOT written the same text."),
+        screen.width))
+    return same and shared < private
+
+
 def main():
     if len(sys.argv) != 2:
         sys.exit(__doc__)
@@ -299,6 +378,9 @@ def main():
             same &= kill_the_daemon(daemon, screen, text, whole)
             screen.title(f"3. What {BUDGET} tokens are worth")
             compare(daemon, screen, text)
+            screen.title(f"4. {SHARERS} processes begin with the same {PREFIX} "
+                         "tokens")
+            same &= share(daemon, screen, text)
             if not resumed["huge"]:
                 screen.say("All in small pages: 'treekvctl doctor' says how "
                            "to get huge ones.")
