@@ -110,6 +110,9 @@ test_refusals()
 	"$treekvctl" freeze pinned 2>"$dir/err"
 	says "a fork is not frozen" "$dir/err" \
 		"cache pinned is not frozen: it is a fork; fork its parent again"
+	"$treekvctl" snapshot pinned 2>"$dir/err"
+	says "no snapshot is taken of a fork" "$dir/err" \
+		"cache pinned is a fork of exact, whose rows are not its own"
 	"$writer" --cache bad --fork exact --k-row 64 2>/dev/null
 	check "what was refused has left nothing" is_gone bad
 }
@@ -205,6 +208,23 @@ test_another_user()
 	says "not even by the daemon's user" "$dir/err" "there is no cache his"
 }
 
+# An orderly stop without a manager: what is in memory only is lost, and named.
+test_a_stop()
+{
+	start_daemon --snapshot-on-stop yes --log-level warning
+	"$writer" --cache base --steps 40 --freeze >/dev/null
+	"$writer" --cache leaf --fork base --pinned 40 --steps 10 >/dev/null
+	stop_daemon
+	check "a stop tells of a fork that is lost" [ "$status" = 3 ]
+	says "by its name" "$log" "cache leaf is a fork of base"
+	start_daemon --log-level warning
+	"$treekvctl" restore base >/dev/null
+	what="its parent comes back frozen"
+	goes_on leaf 90 --fork base --pinned 40 --steps 50
+	"$treekvctl" drop leaf >/dev/null
+	stop_daemon
+}
+
 mkfifo "$dir/fifo"
 start_daemon --keeper --snapshot-on-stop no --log-level warning
 test_forks
@@ -218,4 +238,5 @@ says "nothing was damaged" "$log" ""
 check "nor quarantined" sh -c "! grep -q 'damaged\|quarantined' '$log'"
 stop_daemon
 check "the daemon ends in good order" [ "$status" = 0 ]
+test_a_stop
 exit $failed

@@ -182,6 +182,8 @@ test_refusals()
 	says "nothing to read" "$dir/err" "--prefix-cache needs --prompt"
 	"$run" --prefix-cache --prompt x --generate 5 --local 2>"$dir/err"
 	says "no daemon" "$dir/err" "leave out --local"
+	"$run" --prefix-cache --prompt x --generate 5 --prefill 2>"$dir/err"
+	says "another way to read" "$dir/err" "leave out --prefill"
 }
 
 ids 500 >"$dir/long"
