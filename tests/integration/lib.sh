@@ -123,6 +123,13 @@ for cache in json.load(sys.stdin):
         print(cache[sys.argv[2]])' "$1" "$2"
 }
 
+# has_state NAME STATE: and there is one cache of that name, not also one that
+# is on its way out of memory
+has_state()
+{
+	[ "$(field "$1" state)" = "$2" ]
+}
+
 is_sanitized()
 {
 	grep -qE '__(a|t)san_init' "$treekvd"

@@ -227,7 +227,7 @@ check "it is left as it was" cmp "$dir/torn" "$snapshots/a.tkv"
 "$treekvctl" restore b >"$dir/why" 2>&1
 check "a flipped byte is refused" test $? -eq 1
 says "with the section" "$dir/why" "the hash of section"
-check "no cache is left of it" test "$(field b state)" = damaged
+check "no cache is left of it" wait_for has_state b damaged
 "$treekvctl" status >"$dir/why"
 says "status has it" "$dir/why" "the latest failure"
 says "the log has it" "$log" "hash of section"

@@ -96,7 +96,7 @@ test_start()
 		check "$name: nor begun anew" refuses writer --cache $name \
 			--steps 1
 		check "$name: listed as what it is" \
-			test "$(field $name state)" = damaged
+			wait_for has_state $name damaged
 	done
 	stop_daemon
 	check "nobody is kept from stopping" test "$status" -eq 0
