@@ -247,9 +247,11 @@ static void test_a_writer_that_lies_is_not_saved(void **state)
 /* Until it has opened its temporary file; nothing is in flight then. */
 static void run_to_the_rows(struct snapshot_job *job)
 {
-	while (!job->state.made_temp)
-		if (!job->task.slice(&job->task, bed_staging))
+	while (!job->state.made_temp && !job->task.over)
+		if (!job->task.slice(&job->task, bed_staging) &&
+		    !job->task.over)
 			loop_turn(&bed_loop);
+	assert_true(job->state.made_temp);
 }
 
 static void test_a_cancelled_job_leaves_nothing(void **state)
