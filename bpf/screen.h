@@ -69,6 +69,11 @@ void screen_meter(struct canvas *canvas, int y, int x, int width,
 int screen_wrap(struct canvas *canvas, int y, int x, int width, int height,
 		enum style style, const char *text);
 
+#define SEEN_SIZE 512
+
+/* By whom, and of what too much came: in one line. */
+void screen_seen(char *to, size_t size, const Treekv__SampleWatch *watch);
+
 /* The strip of one group of layers of a map. */
 void screen_strip(struct canvas *canvas, int y, int x, int width,
 		  const Treekv__KeptReply *kept, size_t group);

@@ -6,9 +6,11 @@
 
 #include "bpf/format.h"
 #include "bpf/screen.h"
+#include "bpf/watch.h"
 
 #define CURVE_LABEL 12 /* "evictions/s " */
 #define CURVE_VALUE 7
+#define SEEN_ROOM   20 /* without as much nothing is said */
 
 /* "treekvd 0.1.0, process 12, up 3h" */
 static void daemon_text(char *to, size_t size, const Treekv__Sample *now)
@@ -156,6 +158,50 @@ static void draw_curve(struct canvas *canvas, int y, int x, int width,
 		     width - CURVE_LABEL - CURVE_VALUE, scene->history, of);
 }
 
+void screen_seen(char *to, size_t size, const Treekv__SampleWatch *watch)
+{
+	if (watch->drops)
+		snprintf(to, size, "%s; %llu not counted: tables are full",
+			 watch->text, (unsigned long long)watch->drops);
+	else
+		snprintf(to, size, "%s", watch->text);
+}
+
+/* The same where there is less room; the page of help has all of it. */
+static void seen_in_short(char *to, size_t size,
+			  const Treekv__SampleWatch *watch)
+{
+	static const char *const levels[] = {
+		[WATCH_NONE] = "no eBPF: ? has why",
+		[WATCH_TRACEPOINTS] = "eBPF in part: ? has why",
+		[WATCH_FULL] = "eBPF",
+	};
+
+	if (watch->drops)
+		snprintf(to, size, "eBPF: %llu not counted",
+			 (unsigned long long)watch->drops);
+	else
+		snprintf(to, size, "%s",
+			 watch->level <= WATCH_FULL ? levels[watch->level] :
+						      watch->text);
+}
+
+static void draw_seen(struct canvas *canvas, int y, int x,
+		      const Treekv__SampleWatch *watch)
+{
+	int room = canvas->width - x, n;
+	char text[SEEN_SIZE];
+
+	if (room <= SEEN_ROOM)
+		return;
+	screen_seen(text, sizeof(text), watch);
+	if (canvas_width_of(text) > room)
+		seen_in_short(text, sizeof(text), watch);
+	n = canvas_width_of(text);
+	canvas_put(canvas, y, n < room ? canvas->width - n : x, room,
+		   watch->drops ? STYLE_WARN : STYLE_DIM, text);
+}
+
 /* Tables by number, the filter, and who sees all this. */
 static void draw_tabs(struct canvas *canvas, int y, const struct scene *scene,
 		      const struct view *view)
@@ -175,13 +221,8 @@ static void draw_tabs(struct canvas *canvas, int y, const struct scene *scene,
 	if (view->page == PAGE_TABLE && *filter)
 		x = canvas_print(canvas, y, x + 1, STYLE_WARN, "filter: %s",
 				 filter);
-	if (watch && canvas->width - x > 20) {
-		int room = canvas->width - x;
-		int n = canvas_width_of(watch->text);
-
-		canvas_put(canvas, y, n < room ? canvas->width - n : x, room,
-			   STYLE_DIM, watch->text);
-	}
+	if (watch)
+		draw_seen(canvas, y, x, watch);
 }
 
 static void draw_full(struct canvas *canvas, const struct scene *scene)

@@ -56,20 +56,22 @@ static void draw_line(struct canvas *canvas, int y, struct area area,
 	canvas_put(canvas, y, left, -1, STYLE_PLAIN, line->text);
 }
 
-/* By whom, as the line of the header has it, which may be cut off there. */
+/* By whom, in full; the header may have room for a word only. */
 static int draw_watch(struct canvas *canvas, int y, struct area area,
 		      const struct scene *scene)
 {
 	const Treekv__SampleWatch *watch = scene->now ? scene->now->watch :
 							NULL;
+	char text[SEEN_SIZE];
 
 	draw_line(canvas, y++, area, &(struct line){ NULL, "What is seen" });
 	if (!watch)
 		return y;
+	screen_seen(text, sizeof(text), watch);
 	if (y >= 0 && y < area.height)
 		screen_wrap(canvas, area.at + y, 1, canvas->width - 2,
-			    area.height - y, STYLE_PLAIN, watch->text);
-	return y + (int)strlen(watch->text) / (canvas->width - 2) + 2;
+			    area.height - y, STYLE_PLAIN, text);
+	return y + (int)strlen(text) / (canvas->width - 2) + 2;
 }
 
 int screen_help(struct canvas *canvas, const struct scene *scene,
