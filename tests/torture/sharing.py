@@ -103,7 +103,8 @@ class Sharing:
         guest.process.communicate()
         self.guests.remove(guest)
         self.totals["fork writers killed"] += 1
-        if guest.name in self.torture.listed():
+        # One that was still being made goes with him.
+        if self.torture.listed().get(guest.name, "creating") != "creating":
             self.start("fork", guest.name, guest.prefix, "--attach",
                        "--pinned", str(guest.prefix.tokens), "--steps", "50",
                        *guest.prefix.shape)

@@ -265,12 +265,14 @@ class Torture:
             self.totals["snapshots"] += 1
 
     def listed(self):
-        """The caches that are there, whatever daemon has to say so."""
+        """The caches that are there and their states, whatever daemon has to
+        say so."""
         while True:
             out = subprocess.run([self.program("treekvctl"), "list", "--json"],
                                  capture_output=True, text=True)
             if out.returncode == 0:
-                return {c["name"] for c in json.loads(out.stdout)}
+                return {c["name"]: c["state"]
+                        for c in json.loads(out.stdout)}
             self.wait_until_up()
 
     def dropped(self, cache):
