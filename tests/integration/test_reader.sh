@@ -12,9 +12,12 @@
 
 writer=$helpers/kvwriter
 
-is_there()
+is_made()
 {
-	"$treekvctl" inspect "$1"
+	case $(field "$1" state) in
+	writing | idle) ;;
+	*) return 1 ;;
+	esac
 }
 
 # read_beside NAME TOKENS OPTION...: two readers and a writer
@@ -25,7 +28,7 @@ read_beside()
 	"$writer" --cache "$name" --steps "$tokens" --verify-every 0 "$@" \
 		>"$dir/writer" 2>&1 &
 	children=$!
-	wait_for is_there "$name"
+	wait_for is_made "$name"
 	for i in 1 2; do
 		"$writer" --cache "$name" --read --steps "$tokens" "$@" \
 			>"$dir/reader$i" 2>&1 &
