@@ -120,7 +120,7 @@ static uint64_t *copy(const uint64_t *bucket, size_t n)
 {
 	uint64_t *to = malloc((n + 1) * sizeof(*to));
 
-	if (to)
+	if (to && n)
 		memcpy(to, bucket, n * sizeof(*to));
 	return to;
 }
