@@ -365,7 +365,7 @@ void compact_finish(struct compaction *c, uint64_t rows_inode, uint64_t prefill)
 
 	to->rows_inode = rows_inode;
 	to->rows_epoch = from->rows_epoch;
-	to->prefill = prefill;
+	shm_store_relaxed(&to->prefill, prefill);
 	finish_buffer(c->index, to, c->generation + 1, c->tail);
 	/* Pairs with the acquire in the writer's adopt(), and in readers. */
 	shm_store_release(&c->index->generation, c->generation + 1);

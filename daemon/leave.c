@@ -137,7 +137,8 @@ void control_leave(struct cache *cache)
 void control_drop(struct cache *cache)
 {
 	/* Recorded first: a daemon that adopts it must not bring it back. */
-	cache->index->flags |= SHM_CACHE_DROPPED;
+	shm_store32_release(&cache->index->flags,
+			    cache->index->flags | SHM_CACHE_DROPPED);
 	crash_at(CRASH_DROP_MARKED);
 	lookup_remove(cache);
 	store_unname(&treekvd.store, cache);
