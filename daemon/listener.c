@@ -2,10 +2,16 @@
 /*
  * Who may come in, over the socket that socket.c makes or that we were given.
  *
- * Out of descriptors, accept(2) fails at once whether a peer waits or not, so a
- * multishot accept would spin. We then poll for a peer, give up a reserved
- * descriptor to take him in, and either find that there is room again or tell
- * him so and close. Nothing runs while nobody comes.
+ * The socket outlives us where a manager holds it, and the ring of a daemon that
+ * was killed outlives that, until a thread of the kernel's comes to end it. An
+ * accept in a ring waits exclusively: that of the dead daemon would be woken by
+ * the next peer instead of ours, and he would wait until another one comes. So
+ * we poll, which is never exclusive, and accept4() who is there.
+ *
+ * Out of descriptors, accept4() fails though a peer waits, and polling would
+ * spin. We then give up a reserved descriptor to take him in, and either find
+ * that there is room again or tell him so and close. Nothing runs while nobody
+ * comes.
  */
 #define _GNU_SOURCE
 #include <errno.h>
@@ -88,11 +94,8 @@ static int reserve_open(void)
 
 static void accept_arm(struct listener *listener)
 {
-	struct io_uring_sqe *sqe = loop_sqe(listener->loop, &listener->accept);
-
-	io_uring_prep_multishot_accept(sqe, listener->socket.fd, NULL, NULL,
-				       SOCK_CLOEXEC);
 	listener->in_flight++;
+	loop_poll_once(listener->loop, listener->socket.fd, &listener->accept);
 }
 
 static void wait_full(struct listener *listener)
@@ -118,8 +121,8 @@ static void wait_retry(struct listener *listener)
 
 static bool is_exhausted(int error)
 {
-	return error == -EMFILE || error == -ENFILE || error == -ENOBUFS ||
-	       error == -ENOMEM;
+	return error == EMFILE || error == ENFILE || error == ENOBUFS ||
+	       error == ENOMEM;
 }
 
 /* Return: 0, or why @fd could not be taken in; it is closed then. */
@@ -139,20 +142,24 @@ static int admit(struct listener *listener, int fd)
 static void accept_done(struct loop_op *op, int res, unsigned int flags)
 {
 	struct listener *listener = loop_entry(op, struct listener, accept);
+	int fd;
 
-	if (res >= 0 && listener->closing)
-		close(res);
-	else if (res >= 0)
-		admit(listener, res);
-	if (flags & IORING_CQE_F_MORE)
-		return;
+	(void)flags;
 	listener->in_flight--;
 	if (listener->closing)
 		return;
-	if (is_exhausted(res))
-		wait_full(listener);
-	else if (res >= 0 || res == -ECONNABORTED || res == -EINTR)
+	if (res < 0) {
+		wait_retry(listener);
+		return;
+	}
+	fd = accept4(listener->socket.fd, NULL, NULL, SOCK_CLOEXEC);
+	if (fd >= 0)
+		admit(listener, fd);
+	if (fd >= 0 || errno == EAGAIN || errno == ECONNABORTED ||
+	    errno == EINTR)
 		accept_arm(listener);
+	else if (is_exhausted(errno))
+		wait_full(listener);
 	else
 		wait_retry(listener);
 }
@@ -166,7 +173,7 @@ static void readable_done(struct loop_op *op, int res, unsigned int flags)
 	listener->in_flight--;
 	if (listener->closing)
 		return;
-	if (res < 0) { /* accept4() might wait */
+	if (res < 0) {
 		wait_retry(listener);
 		return;
 	}
@@ -240,10 +247,18 @@ static int listener_init(struct listener *listener, const char *path,
 	if (listener->reserve_fd < 0)
 		return refuse(why, -errno, "cannot open /dev/null: %s",
 			      strerror(errno));
-	if (inherited < 0)
-		return socket_listen(&listener->socket, path, "socket", why);
-	listener->socket.fd = inherited;
-	listener->kept = true;
+	if (inherited < 0) {
+		r = socket_listen(&listener->socket, path, "socket", why);
+		if (r)
+			return r;
+	} else {
+		listener->socket.fd = inherited;
+		listener->kept = true;
+	}
+	/* Whoever came may be gone again. */
+	if (fcntl(listener->socket.fd, F_SETFL, O_NONBLOCK))
+		return refuse(why, -errno, "cannot listen on %s: %s", path,
+			      strerror(errno));
 	return 0;
 }
 

@@ -55,6 +55,12 @@ test_kills()
 	check "every row is there" "$writer" --cache busy --attach --steps 10
 }
 
+test_first_peers()
+{
+	check "whoever comes first to a successor is answered" \
+		python3 -B "$(dirname "$0")/first_peers.py" "$TREEKV_SOCKET" 60
+}
+
 # What a person has broken, a person can mend: until then the caches are kept.
 test_configuration()
 {
@@ -85,4 +91,7 @@ start_daemon --keeper --snapshot-on-stop no
 test_kills
 test_configuration
 test_end
+start_daemon --keeper --snapshot-on-stop no
+test_first_peers
+stop_daemon
 exit $failed
