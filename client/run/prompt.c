@@ -36,7 +36,9 @@
 struct room {
 	atomic_flag taken;
 	float *weights; /* [tile][group][stride] */
-	uint32_t *live; /* [stride]; of heads that fit no vector only */
+	/* Of heads that fit no vector only. */
+	float *dense; /* [group][stride] */
+	uint32_t *live; /* [stride] */
 };
 
 struct prompt {
@@ -268,13 +270,15 @@ static void attend_one(struct prompt *p, uint32_t head, uint32_t t,
 	size_t at = (size_t)t * e->model->dim +
 		    (size_t)head * e->group * e->model->head_dim;
 	const struct treekv_view view = {
-		.k = p->k + head * head_bytes(p),
-		.v = p->v + head * head_bytes(p),
 		.k_stride = p->row,
 		.v_stride = p->row,
 		.rank = p->rank,
 		.slots = p->first + t + 1,
 		.live = p->first + t + 1,
+		.spans = 1,
+		.span = { { .k = p->k + head * head_bytes(p),
+			    .v = p->v + head * head_bytes(p),
+			    .slots = p->first + t + 1 } },
 	};
 	struct kernel_attend attend = {
 		.view = &view,
@@ -284,6 +288,7 @@ static void attend_one(struct prompt *p, uint32_t head, uint32_t t,
 		.query = p->query + at,
 		.rope = p->rope,
 		.weights = weights,
+		.dense = room->dense,
 		.stride = p->stride,
 		.live = room->live,
 		.out = p->attended + at,
@@ -521,7 +526,7 @@ static int allocate_rooms(struct prompt *p)
 {
 	const struct engine *e = p->engine;
 	uint32_t threads = e->options.threads;
-	size_t weights = (size_t)p->tile * e->group * p->stride;
+	size_t dense = e->group * p->stride * sizeof(float);
 
 	p->rooms = calloc(threads, sizeof(*p->rooms));
 	if (!p->rooms)
@@ -529,10 +534,14 @@ static int allocate_rooms(struct prompt *p)
 	for (uint32_t i = 0; i < threads; i++) {
 		struct room *room = &p->rooms[i];
 
-		room->weights = aligned_alloc(64, weights * sizeof(float));
-		if (!is_packed(p))
-			room->live = malloc(p->stride * sizeof(uint32_t));
-		if (!room->weights || (!is_packed(p) && !room->live))
+		room->weights = aligned_alloc(64, p->tile * dense);
+		if (!room->weights)
+			return -ENOMEM;
+		if (is_packed(p))
+			continue;
+		room->dense = aligned_alloc(64, dense);
+		room->live = malloc(p->stride * sizeof(uint32_t));
+		if (!room->dense || !room->live)
 			return -ENOMEM;
 	}
 	return 0;
@@ -577,6 +586,7 @@ static void release(struct prompt *p)
 {
 	for (uint32_t i = 0; p->rooms && i < p->engine->options.threads; i++) {
 		free(p->rooms[i].weights);
+		free(p->rooms[i].dense);
 		free(p->rooms[i].live);
 	}
 	free(p->rooms);
