@@ -150,7 +150,7 @@ static void on_changed(const char *name, bool live)
 		log_info("option changed", "name=%s", name);
 	else
 		log_warning("option needs a restart",
-			    "name=%s todo=\"systemctl restart treekvd\"", name);
+			    "name=%s hint=\"systemctl restart treekvd\"", name);
 }
 
 void duty_reload(struct control *control, struct config *config, int argc,

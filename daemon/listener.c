@@ -101,7 +101,7 @@ static void accept_arm(struct listener *listener)
 static void wait_full(struct listener *listener)
 {
 	if (!listener->full)
-		log_warning("out of descriptors", "connections=%u todo=\"%s\"",
+		log_warning("out of descriptors", "connections=%u hint=\"%s\"",
 			    listener->n_conns, full_text);
 	listener->full = true;
 	listener->in_flight++;

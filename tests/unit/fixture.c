@@ -61,7 +61,7 @@ struct treekv_spec fixture_spec(void)
 	};
 }
 
-static struct shm_spec shm_spec_of(const struct treekv_spec *from)
+struct shm_spec fixture_shm_spec(const struct treekv_spec *from)
 {
 	struct shm_spec to = {
 		.layers = from->layers,
@@ -92,7 +92,7 @@ static void *map_private(uint64_t size)
 
 static void format(struct fixture *f, const struct treekv_spec *from)
 {
-	struct shm_spec spec = shm_spec_of(from);
+	struct shm_spec spec = fixture_shm_spec(from);
 	uint32_t budgets[SHM_LAYERS_MAX], slots = 0;
 	struct layout layout;
 

@@ -29,6 +29,9 @@ struct fixture {
 /* Two layers of two heads, budget 8, slack 4, policy treekv. */
 struct treekv_spec fixture_spec(void);
 
+/* As the index has it. */
+struct shm_spec fixture_shm_spec(const struct treekv_spec *from);
+
 /* Rings and waits are counted and nothing happens: a daemon that hangs. */
 extern const struct cache_ops fixture_ops;
 

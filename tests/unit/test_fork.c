@@ -76,26 +76,6 @@ static const struct cache_ops ops = {
 	.renew = do_nothing,
 };
 
-static struct shm_spec shm_spec_of(const struct treekv_spec *from)
-{
-	struct shm_spec to = {
-		.layers = from->layers,
-		.kv_heads = from->kv_heads,
-		.k_row = from->k_row,
-		.v_row = from->v_row,
-		.dtype = from->dtype,
-		.policy = from->policy,
-		.positions = from->positions,
-		.sinks = from->sinks,
-		.recent = from->recent,
-		.slack = from->slack,
-		.ids = from->ids,
-	};
-
-	memcpy(to.model, from->model, sizeof(to.model));
-	return to;
-}
-
 static void attach(struct bed *bed)
 {
 	struct cache *cache = bed->cache;
@@ -137,7 +117,7 @@ static struct bed *bed_new(const struct treekv_spec *from)
 {
 	struct bed *bed = calloc(1, sizeof(*bed));
 	const uint32_t budgets[LAYERS] = { from->budget, from->budget };
-	struct shm_spec spec = shm_spec_of(from);
+	struct shm_spec spec = fixture_shm_spec(from);
 	struct cache_error why;
 
 	assert_non_null(bed);
@@ -184,7 +164,7 @@ static int plan_check(struct fork_plan *plan, struct bed *parent,
 		.parent = parent->cache,
 		.tokens = tokens,
 		.evict_prefix = evict_prefix,
-		.spec = shm_spec_of(from),
+		.spec = fixture_shm_spec(from),
 		.budgets = { from->budget, from->budget },
 	};
 	r = fork_check(plan, why, sizeof(why));
