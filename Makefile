@@ -96,6 +96,7 @@ proto_objs := $(patsubst %,$(O)/proto/%.o,histogram layout size) \
 choice_objs := $(patsubst %,$(O)/daemon/%.o,policy survivors)
 pure_objs := $(patsubst %,$(O)/daemon/%.o,order compact compact_prompt) \
 	$(choice_objs)
+queue_objs := $(O)/daemon/park_queue.o
 daemon_objs := $(patsubst %.c,$(O)/%.o,$(filter-out daemon/main.c,\
 	$(wildcard daemon/*.c))) $(proto_objs)
 lib_objs := $(patsubst %,$(O)/client/%.o,cache conn error fork lease open \
@@ -306,7 +307,8 @@ $(O)/tests/helpers/kvwatch-absent: $(O)/tests/helpers/kvwatch.o \
 	$(say) LD $@
 	$(Q)$(CC) $(cflags) $(ldflags) -o $@ $^ -lprotobuf-c
 
-$(O)/tests/bench/%: $(O)/tests/bench/%.o $(lib_objs) $(local_objs)
+$(O)/tests/bench/%: $(O)/tests/bench/%.o $(lib_objs) $(local_objs) \
+		$(queue_objs)
 	@mkdir -p $(@D)
 	$(say) LD $@
 	$(Q)$(CC) $(cflags) $(ldflags) -o $@ $(sort $^) -lprotobuf-c -lm \

@@ -117,6 +117,11 @@ ROWS = [
      "wake-ups", ("ours", "<=", 0)),
     ("top", "1,000 caches shown each second: treekv-top and the daemon", None,
      "% of a core", ("ours", "<=", 2)),
+    ("park.2", "wanted caches found in memory, room for 2 %", "LRU", "%",
+     ("ratio", ">=", 1)),
+    ("park.2.ceiling", "the same", "Belady, the ceiling", "%", None),
+    ("park.10", "the same, room for 10 %", "LRU", "%", ("ratio", ">=", 1)),
+    ("park.10.ceiling", "the same", "Belady, the ceiling", "%", None),
     ("request.attach", "attach and detach, small cache", "two bare echoes",
      "us", None),
     ("request.miss", "attach to a name that is not there", "a bare echo",
@@ -593,6 +598,7 @@ def measure_main(build, folder, huge, measured, missing):
     guarded(measured, missing, ["probe"], bench, build, "probe")
     measure_watching(build, folder, measured, missing)
     guarded(measured, missing, ["top"], measure_top, build, folder)
+    guarded(measured, missing, names_of("park"), bench, build, "park")
 
 
 def measure_all(build, no_huge):

@@ -30,9 +30,10 @@ test_pure_objects()
 		skip "pure objects: sanitizers add calls of their own"
 		return
 	fi
-	for object in policy survivors order compact compact_prompt; do
+	for object in policy survivors order compact compact_prompt \
+		park_queue; do
 		nm --undefined-only "$O/daemon/$object.o" | awk '{ print $2 }' |
-			grep -vxE 'mem(cpy|move|set)|strcmp|__assert_fail|__stack_chk_fail|_GLOBAL_OFFSET_TABLE_|__mem(cpy|move|set)_chk|__cpu_(model|indicator_init)|__cpu_features2|(order|policy|policies|compact)[a-z0-9_]*' \
+			grep -vxE 'mem(cpy|move|set)|strcmp|__assert_fail|__stack_chk_fail|_GLOBAL_OFFSET_TABLE_|__mem(cpy|move|set)_chk|__cpu_(model|indicator_init)|__cpu_features2|(order|policy|policies|compact|park_queue)[a-z0-9_]*' \
 			>"$dir/imports"
 		check "$object.o imports nothing that could do I/O" \
 			[ ! -s "$dir/imports" ]
