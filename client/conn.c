@@ -76,6 +76,8 @@ static const struct request_kind {
 	[TREEKV__REQUEST__BODY_RESTORE] = { "restore",
 					    TREEKV__REPLY__BODY_PERSIST, false,
 					    true },
+	[TREEKV__REQUEST__BODY_PARK] = { "park", TREEKV__REPLY__BODY__NOT_SET,
+					 true, true },
 	[TREEKV__REQUEST__BODY_EVENTS] = { "events", TREEKV__REPLY__BODY_EVENTS,
 					   true, false, true },
 	[TREEKV__REQUEST__BODY_PREFILL] = { "commit a prompt",

@@ -214,6 +214,11 @@ static int run_snapshot(struct treekv *kv, const struct options *options)
 			    options->json);
 }
 
+static int run_park(struct treekv *kv, const struct options *options)
+{
+	return persist_park(kv, options->name, options->json);
+}
+
 static int run_restore(struct treekv *kv, const struct options *options)
 {
 	return persist_restore(kv, options->all ? NULL : options->name,
@@ -254,6 +259,10 @@ static const struct command commands[] = {
 	  run_freeze, NULL, NULL },
 	{ "snapshot", "NAME", "write a cache to disk, or --all", run_snapshot,
 	  NULL, NULL },
+	{ "park", "NAME",
+	  "write a cache to disk and give its memory back; the next attach\n"
+	  "                  brings it back",
+	  run_park, NULL, NULL },
 	{ "restore", "NAME", "bring a cache back from disk, or --all",
 	  run_restore, NULL, NULL },
 	{ LEASE_BREAK, "NAME",

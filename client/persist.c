@@ -59,22 +59,32 @@ static void print_json(const Treekv__PersistReply *reply)
 	putchar('\n');
 }
 
-static int ask(struct treekv *kv, Treekv__Request *request, const char *done,
-	       bool json)
+/* Return: 0, FAILED: it is said why. */
+static int call(struct treekv *kv, Treekv__Request *request,
+		Treekv__Reply **ret)
 {
 	bool shown = isatty(STDERR_FILENO);
-	Treekv__Reply *reply;
-	int r, status = 0;
+	int r;
 
 	kv->progress = shown ? show_progress : NULL;
-	r = conn_call_within(kv, WAIT_MS, request, &reply, NULL, NULL);
+	r = conn_call_within(kv, WAIT_MS, request, ret, NULL, NULL);
 	kv->progress = NULL;
 	if (shown)
 		fputs("\r\033[K", stderr);
-	if (r) {
-		fprintf(stderr, "treekvctl: %s\n", treekv_error());
+	if (!r)
+		return 0;
+	fprintf(stderr, "treekvctl: %s\n", treekv_error());
+	return FAILED;
+}
+
+static int ask(struct treekv *kv, Treekv__Request *request, const char *done,
+	       bool json)
+{
+	Treekv__Reply *reply;
+	int status = 0;
+
+	if (call(kv, request, &reply))
 		return FAILED;
-	}
 	for (size_t i = 0; i < reply->persist->n_cache; i++) {
 		const Treekv__Persisted *item = reply->persist->cache[i];
 
@@ -115,4 +125,29 @@ int persist_restore(struct treekv *kv, const char *name, bool json)
 	request.body_case = TREEKV__REQUEST__BODY_RESTORE;
 	request.restore = &restore;
 	return ask(kv, &request, "restored", json);
+}
+
+int persist_park(struct treekv *kv, const char *name, bool json)
+{
+	Treekv__Request request = TREEKV__REQUEST__INIT;
+	struct json to = { .to = stdout };
+	Treekv__Park park = TREEKV__PARK__INIT;
+	Treekv__Reply *reply;
+
+	park.name = (char *)(uintptr_t)name;
+	park.has_progress = park.progress = true;
+	request.body_case = TREEKV__REQUEST__BODY_PARK;
+	request.park = &park;
+	if (call(kv, &request, &reply))
+		return FAILED;
+	treekv__reply__free_unpacked(reply, NULL);
+	if (!json) {
+		printf("parked %s\n", name);
+		return 0;
+	}
+	json_open(&to, NULL, '{');
+	json_string(&to, "parked", name);
+	json_close(&to, '}');
+	putchar('\n');
+	return 0;
 }

@@ -25,6 +25,7 @@
 #include "daemon/freeze.h"
 #include "daemon/lease.h"
 #include "daemon/lookup.h"
+#include "daemon/park.h"
 #include "daemon/persist.h"
 #include "daemon/prefill.h"
 #include "daemon/spec.h"
@@ -129,10 +130,12 @@ static void grant_reader(struct conn *conn, uint64_t id, struct cache *cache)
 {
 	int fd = cache_rows_read_only(cache);
 
-	if (fd < 0)
+	if (fd < 0) {
 		refuse_memory(conn, id, cache, fd);
-	else if (!reply_attached(conn, id, cache, NULL, fd, false))
+	} else if (!reply_attached(conn, id, cache, NULL, fd, false)) {
+		park_used(cache);
 		event_reader(cache, conn_peer(conn)->pid);
+	}
 }
 
 /* Of somebody who has ended, but whose end has not been reported yet. */
@@ -170,6 +173,8 @@ int control_grant(struct conn *conn, uint64_t id, struct cache *cache,
 		return r;
 	}
 	treekvd.leases++;
+	if (!created)
+		park_used(cache);
 	crash_at(CRASH_LEASE_RECORDED);
 	r = reply_lease(conn, id, cache, created);
 	crash_at(CRASH_LEASE_ANSWERED);
@@ -342,28 +347,32 @@ static void renew(struct conn *conn, uint64_t id, uint64_t number)
 		reply_lease(conn, id, lease->cache, false);
 }
 
-void attach_on_attach(struct conn *conn, uint64_t id,
-		      const Treekv__Attach *request)
+bool attach_attempt(struct conn *conn, uint64_t id,
+		    const Treekv__Attach *request, const struct room_try *try)
 {
 	const struct control_wish wish = {
 		.spec = request->spec,
 		.nonce = request->nonce,
 		.progress = request->progress,
 		.read = request->read,
+		.try = try,
 	};
+	enum persist_answer answer;
 	struct cache *cache;
 
 	if (request->has_renew) {
 		renew(conn, id, request->renew);
-		return;
+		return true;
 	}
-	if (persist_attach(conn, id, request->name, &wish))
-		return;
+	answer = persist_attach(conn, id, request->name, &wish);
+	if (answer != PERSIST_IS_ELSEWHERE)
+		return answer == PERSIST_ANSWERS;
 	cache = control_look_up(conn, request->name);
 	if (cache)
 		control_attach(conn, id, cache, &wish);
 	else
 		control_refuse_absent(conn, id, request->name);
+	return true;
 }
 
 void attach_on_detach(struct conn *conn, uint64_t id,

@@ -17,6 +17,7 @@
 #include "daemon/errand.h"
 #include "daemon/event.h"
 #include "daemon/prefix.h"
+#include "daemon/park_queue.h"
 #include "daemon/service.h"
 #include "daemon/stall.h"
 #include "daemon/worker.h"
@@ -60,6 +61,9 @@ struct cache {
 	struct cache *parent; /* a fork's, or NULL */
 	uint32_t children; /* forks, dropped ones included: it must stay */
 	struct prefix prefix; /* a frozen one's, see lookup.h */
+	struct park_node park; /* in the store's queue while it is named */
+	bool parking; /* being written to disk, and then to leave */
+	bool parked; /* leaving, because it is on disk */
 	struct persist *persist; /* its snapshots; NULL: never asked about */
 	uint64_t told_compactions; /* to those who follow; see stream.c */
 	uint64_t told_evictions;

@@ -143,6 +143,18 @@ const struct option_row config_options[] = {
 	  .words = restore_words,
 	  .offset = offsetof(struct config, restore),
 	  .live = true },
+	{ .name = "high-water",
+	  .metavar = "PERCENT",
+	  .text = "90",
+	  .help = "of the pool: what caches take beyond is given back by "
+		  "writing idle ones to the state directory, from where the "
+		  "next attach brings them back; 100: only where room is "
+		  "wanted and there is none",
+	  .type = OPTION_NUMBER,
+	  .min = 0,
+	  .max = 100,
+	  .offset = offsetof(struct config, high_water),
+	  .live = true },
 	{ .name = "metrics",
 	  .metavar = "off|PATH|ADDRESS:PORT",
 	  .text = "off",

@@ -36,6 +36,7 @@ struct config {
 	int snapshot_on_stop;
 	uint32_t snapshot_limit; /* seconds that a stop takes for it at most */
 	int restore;
+	uint32_t high_water; /* percent of the pool */
 	char *metrics; /* an endpoint */
 	uint32_t metrics_tenants;
 	char *file; /* --config */

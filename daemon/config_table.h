@@ -8,7 +8,7 @@
 #include <stdint.h>
 #include <stdio.h>
 
-#define CONFIG_OPTIONS 15
+#define CONFIG_OPTIONS 16
 
 enum option_type {
 	OPTION_PATH,

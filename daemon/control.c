@@ -14,9 +14,11 @@
 #include "daemon/freeze.h"
 #include "daemon/histogram.h"
 #include "daemon/lookup.h"
+#include "daemon/park.h"
 #include "daemon/persist.h"
 #include "daemon/prefill.h"
 #include "daemon/report.h"
+#include "daemon/room.h"
 #include "daemon/stream.h"
 #include "daemon/takeover.h"
 
@@ -119,10 +121,8 @@ static void on_request(struct conn *conn, const Treekv__Request *request)
 	treekvd.counters.requests++;
 	switch (request->body_case) {
 	case TREEKV__REQUEST__BODY_CREATE:
-		creation_on_create(conn, id, request->create);
-		return;
 	case TREEKV__REQUEST__BODY_ATTACH:
-		attach_on_attach(conn, id, request->attach);
+		room_ask(conn, request);
 		return;
 	case TREEKV__REQUEST__BODY_DETACH:
 		attach_on_detach(conn, id, request->detach);
@@ -143,7 +143,7 @@ static void on_request(struct conn *conn, const Treekv__Request *request)
 		takeover_on_break(conn, id, request->break_lease);
 		return;
 	case TREEKV__REQUEST__BODY_FORK:
-		fork_on_fork(conn, id, request->fork);
+		room_ask(conn, request);
 		return;
 	case TREEKV__REQUEST__BODY_LOOKUP:
 		lookup_on_lookup(conn, id, request->lookup);
@@ -156,6 +156,9 @@ static void on_request(struct conn *conn, const Treekv__Request *request)
 		return;
 	case TREEKV__REQUEST__BODY_RESTORE:
 		persist_on_restore(conn, id, request->restore);
+		return;
+	case TREEKV__REQUEST__BODY_PARK:
+		park_on_park(conn, id, request->park);
 		return;
 	case TREEKV__REQUEST__BODY_EVENTS:
 		stream_on_events(conn, id, request->events);
@@ -184,6 +187,8 @@ static void on_request(struct conn *conn, const Treekv__Request *request)
 /* A connection is only a way to ask: leases outlive it. */
 static void on_closed(struct conn *conn)
 {
+	room_closed(conn);
+	park_closed(conn);
 	creation_closed(conn);
 	leave_closed(conn);
 	persist_closed(conn);

@@ -42,6 +42,8 @@ struct control_counters {
 	uint64_t restores;
 	uint64_t restore_failures;
 	uint64_t prefills;
+	uint64_t parks;
+	uint64_t park_failures;
 };
 
 struct control {

@@ -13,6 +13,7 @@
 
 struct fork_plan;
 struct lease;
+struct room_try;
 
 /* How somebody wants to attach. */
 struct control_wish {
@@ -20,6 +21,7 @@ struct control_wish {
 	uint64_t nonce; /* of the request, or 0 */
 	bool progress; /* of a restore: he wants to be told of it */
 	bool read; /* no lease */
+	const struct room_try *try; /* of an attach that may have to wait */
 };
 
 /* ---- control.c ---- */
@@ -46,18 +48,18 @@ void control_refuse_absent(struct conn *conn, uint64_t id, const char *name);
 
 /* ---- creation.c ---- */
 
-void creation_on_create(struct conn *conn, uint64_t id,
-			const Treekv__Create *request);
+/* Return: false when there is no room for it yet; else it is answered. */
+bool creation_attempt(struct conn *conn, uint64_t id,
+		      const Treekv__Create *request,
+		      const struct room_try *try);
 
 /* Whoever waits on this connection for a cache to be made has hung up. */
 void creation_closed(struct conn *conn);
 
-/* A cache is gone: those that wait for its room are tried again. */
-void creation_room(void);
-
-/* Is there room for one more, of this spec? Return: 0 or -ENOSPC. */
+/* Is there room for one more, which takes @bytes? Return: 0 or -ENOSPC. */
 int control_room(struct shm_spec *spec, const uint32_t *budgets,
-		 const struct layout_fork *fork, char *why, size_t size);
+		 const struct layout_fork *fork, uint64_t *bytes, char *why,
+		 size_t size);
 
 #define CREATION_NAME_SIZE 64
 
@@ -96,8 +98,9 @@ struct worker *control_least_loaded(void);
 
 /* ---- attach.c ---- */
 
-void attach_on_attach(struct conn *conn, uint64_t id,
-		      const Treekv__Attach *request);
+/* As creation_attempt(). */
+bool attach_attempt(struct conn *conn, uint64_t id,
+		    const Treekv__Attach *request, const struct room_try *try);
 void attach_on_detach(struct conn *conn, uint64_t id,
 		      const Treekv__Detach *request);
 

@@ -31,6 +31,9 @@
 	POINT(BREAK_PUBLISHED, "break-published")                   \
 	POINT(FREEZE_SEALED, "freeze-sealed") /* not on record */   \
 	POINT(FREEZE_RECORDED, "freeze-recorded")                   \
+	POINT(PARK_BEGUN, "park-begun")                             \
+	POINT(PARK_SAVED, "park-saved") /* in memory as well */     \
+	POINT(PARK_DROPPED, "park-dropped") /* not forgotten */     \
 	POINT(SNAPSHOT_CUT, "snapshot-cut")                         \
 	POINT(SNAPSHOT_WRITTEN, "snapshot-written") /* no name */   \
 	POINT(SNAPSHOT_RENAMED, "snapshot-renamed")                 \

@@ -3,8 +3,8 @@
  * Create: room, memfds, orders, a worker, and the service manager, which keeps
  * them.
  *
- * Where there is no room, but caches are leaving that nobody holds any more, the
- * answer waits until those have gone.
+ * Where there is no room, but caches are leaving that nobody holds any more, or
+ * idle ones can be parked, the answer waits for that (room.h).
  *
  * Whoever lost the answer asks again with the same nonce (attach.c). It is in
  * the index from the start, so that he is not refused what he made himself,
@@ -15,7 +15,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/queue.h>
 #include <unistd.h>
 
 #include "daemon/control_impl.h"
@@ -23,7 +22,9 @@
 #include "daemon/event.h"
 #include "daemon/fork_make.h"
 #include "daemon/lease.h"
+#include "daemon/park.h"
 #include "daemon/persist.h"
+#include "daemon/room.h"
 #include "daemon/service.h"
 #include "daemon/spec.h"
 #include "proto/barrier.h"
@@ -40,22 +41,17 @@ struct worker *control_least_loaded(void)
 	return best;
 }
 
-static int pool_check(struct shm_spec *spec, const uint32_t *budgets,
-		      const struct layout_fork *fork, char *why, size_t size)
+static int pool_check(uint64_t wanted, char *why, size_t size)
 {
-	uint64_t wanted = cache_bytes_wanted(
-		spec, budgets, fork,
-		(enum config_huge_pages)treekvd.config->huge_pages);
-
 	if (wanted <= store_left(&treekvd.store))
 		return 0;
 	snprintf(why, size,
 		 "the pool is used up: %llu of %llu bytes are in use and this "
-		 "cache takes %llu; drop caches (treekvctl list, drop), or "
-		 "give the daemon a larger --pool",
+		 "cache takes %llu; %.160s; drop caches (treekvctl list, "
+		 "drop), or give the daemon a larger --pool",
 		 (unsigned long long)treekvd.store.used,
 		 (unsigned long long)treekvd.store.pool,
-		 (unsigned long long)wanted);
+		 (unsigned long long)wanted, park_obstacle());
 	return -ENOSPC;
 }
 
@@ -65,8 +61,9 @@ static int count_check(char *why, size_t size)
 		return 0;
 	snprintf(why, size,
 		 "there are %u caches, the most that the service manager can "
-		 "keep over a restart; drop some (treekvctl list, drop)",
-		 treekvd.store.caches);
+		 "keep over a restart; %.160s; drop some (treekvctl list, "
+		 "drop)",
+		 treekvd.store.caches, park_obstacle());
 	return -ENOSPC;
 }
 
@@ -79,9 +76,10 @@ static enum config_huge_pages pages(bool last)
 	return mode == HUGE_PAGES_PREFER && !last ? HUGE_PAGES_REQUIRE : mode;
 }
 
-/* Whole but for its orders. */
+/* Whole but for its orders. @bytes: what it takes, for -ENOSPC. */
 static int make(struct cache **ret, const Treekv__Create *request,
-		const char *name, bool last, char *why, size_t size)
+		const char *name, bool last, uint64_t *bytes, char *why,
+		size_t size)
 {
 	uint32_t budgets[SHM_LAYERS_MAX];
 	struct cache_error error;
@@ -91,9 +89,7 @@ static int make(struct cache **ret, const Treekv__Create *request,
 
 	r = spec_load(&spec, budgets, request->spec, why, size);
 	if (!r)
-		r = count_check(why, size);
-	if (!r)
-		r = pool_check(&spec, budgets, NULL, why, size);
+		r = control_room(&spec, budgets, NULL, bytes, why, size);
 	if (r)
 		return r;
 	r = cache_new(&cache, name, &spec, budgets, NULL, pages(last), &error);
@@ -272,21 +268,23 @@ int creation_begin(struct conn *conn, uint64_t id, struct cache *cache,
 
 /*
  * Return: false when there is no room, but may be in a moment; true: it is
- * answered, or will be. Always when this is its @last try.
+ * answered, or will be.
  */
 static bool create(struct conn *conn, uint64_t id,
-		   const Treekv__Create *request, const char *name, bool last)
+		   const Treekv__Create *request, const char *name,
+		   const struct room_try *try)
 {
 	const struct creation_wish wish = {
 		.nonce = request->nonce,
 		.ephemeral = request->ephemeral,
 	};
 	char why[CONTROL_REASON_SIZE] = "the daemon has no memory";
+	uint64_t bytes = 0;
 	struct cache *cache;
 	int r;
 
-	r = make(&cache, request, name, last, why, sizeof(why));
-	if (r == -ENOSPC && !last)
+	r = make(&cache, request, name, try->last, &bytes, why, sizeof(why));
+	if (r == -ENOSPC && room_comes(try, bytes))
 		return false;
 	if (!r)
 		r = creation_begin(conn, id, cache, &wish);
@@ -352,30 +350,34 @@ const char *creation_name(struct conn *conn, uint64_t id, const char *wanted,
 
 static bool attempt_anonymous(struct conn *conn, uint64_t id,
 			      const Treekv__Create *request, const char *name,
-			      bool last)
+			      const struct room_try *try)
 {
 	struct cache *cache = control_look_up(conn, name);
 
 	if (!cache)
-		return create(conn, id, request, name, last);
+		return create(conn, id, request, name, try);
 	create_again(conn, id, cache, request);
 	return true;
 }
 
 static bool attempt_named(struct conn *conn, uint64_t id,
-			  const Treekv__Create *request, bool last)
+			  const Treekv__Create *request,
+			  const struct room_try *try)
 {
-	const struct control_wish wish = wish_of(request);
+	enum persist_answer answer = PERSIST_IS_ELSEWHERE;
+	struct control_wish wish = wish_of(request);
 	struct cache *cache;
 
-	if (request->attach_existing &&
-	    persist_attach(conn, id, request->name, &wish))
-		return true;
+	wish.try = try;
+	if (request->attach_existing)
+		answer = persist_attach(conn, id, request->name, &wish);
+	if (answer != PERSIST_IS_ELSEWHERE)
+		return answer == PERSIST_ANSWERS;
 	cache = control_look_up(conn, request->name);
 	if (!cache &&
 	    (request->attach_existing ||
 	     !persist_is_on_disk(conn_peer(conn)->uid, request->name)))
-		return create(conn, id, request, request->name, last);
+		return create(conn, id, request, request->name, try);
 	if (cache)
 		create_again(conn, id, cache, request);
 	else
@@ -386,9 +388,8 @@ static bool attempt_named(struct conn *conn, uint64_t id,
 	return true;
 }
 
-/* As create(). */
-static bool attempt(struct conn *conn, uint64_t id,
-		    const Treekv__Create *request, bool last)
+bool creation_attempt(struct conn *conn, uint64_t id,
+		      const Treekv__Create *request, const struct room_try *try)
 {
 	char room[CREATION_NAME_SIZE];
 	const char *name =
@@ -397,98 +398,26 @@ static bool attempt(struct conn *conn, uint64_t id,
 	if (!name)
 		return true;
 	if (name == room)
-		return attempt_anonymous(conn, id, request, name, last);
-	return attempt_named(conn, id, request, last);
-}
-
-/* ---- waiting for room that others are about to leave ---- */
-
-struct waiting {
-	TAILQ_ENTRY(waiting) link;
-	struct conn *conn;
-	uint64_t id;
-	uint64_t until; /* so many caches have gone: all that were leaving */
-	size_t size;
-	uint8_t request[];
-};
-
-static TAILQ_HEAD(, waiting) waiting = TAILQ_HEAD_INITIALIZER(waiting);
-
-static int wait_for_room(struct conn *conn, uint64_t id,
-			 const Treekv__Create *request)
-{
-	size_t size = treekv__create__get_packed_size(request);
-	struct waiting *w = malloc(sizeof(*w) + size);
-
-	if (!w)
-		return -ENOMEM;
-	w->conn = conn;
-	w->id = id;
-	w->until = treekvd.store.gone + treekvd.store.leaving;
-	w->size = treekv__create__pack(request, w->request);
-	TAILQ_INSERT_TAIL(&waiting, w, link);
-	return 0;
-}
-
-/* Return: as create(). */
-static bool attempt_again(struct waiting *w)
-{
-	Treekv__Create *request =
-		treekv__create__unpack(NULL, w->size, w->request);
-	bool over = true;
-
-	if (request)
-		over = attempt(w->conn, w->id, request,
-			       treekvd.store.gone >= w->until);
-	else
-		control_refuse(w->conn, w->id, -ENOMEM,
-			       "the daemon has no memory");
-	if (request)
-		treekv__create__free_unpacked(request, NULL);
-	return over;
-}
-
-void creation_room(void)
-{
-	struct waiting *w = TAILQ_FIRST(&waiting), *next;
-
-	for (; w; w = next) {
-		next = TAILQ_NEXT(w, link);
-		if (!attempt_again(w))
-			continue;
-		TAILQ_REMOVE(&waiting, w, link);
-		free(w);
-	}
-}
-
-void creation_on_create(struct conn *conn, uint64_t id,
-			const Treekv__Create *request)
-{
-	if (!attempt(conn, id, request, !treekvd.store.leaving) &&
-	    wait_for_room(conn, id, request))
-		attempt(conn, id, request, true);
+		return attempt_anonymous(conn, id, request, name, try);
+	return attempt_named(conn, id, request, try);
 }
 
 void creation_closed(struct conn *conn)
 {
 	struct creation *creation = *conn_data(conn);
-	struct waiting *w;
 
 	if (creation)
 		creation->conn = NULL;
-	TAILQ_FOREACH(w, &waiting, link)
-	if (w->conn == conn)
-		break;
-	if (!w)
-		return;
-	TAILQ_REMOVE(&waiting, w, link);
-	free(w);
 }
 
 int control_room(struct shm_spec *spec, const uint32_t *budgets,
-		 const struct layout_fork *fork, char *why, size_t size)
+		 const struct layout_fork *fork, uint64_t *bytes, char *why,
+		 size_t size)
 {
 	int r = count_check(why, size);
 
-	return r ? r : pool_check(spec, budgets, fork, why, size);
+	*bytes = cache_bytes_wanted(
+		spec, budgets, fork,
+		(enum config_huge_pages)treekvd.config->huge_pages);
+	return r ? r : pool_check(*bytes, why, size);
 }

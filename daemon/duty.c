@@ -18,6 +18,7 @@
 #include "daemon/control.h"
 #include "daemon/duty.h"
 #include "daemon/log.h"
+#include "daemon/park.h"
 #include "daemon/persist.h"
 #include "daemon/service.h"
 
@@ -118,7 +119,8 @@ static bool about_to_sleep(struct loop *loop)
 	static struct __kernel_timespec pause = { .tv_sec = STATUS_PAUSE };
 	char status[STATUS_SIZE];
 
-	if (duty.pausing)
+	park_look();
+	if (duty.pausing || !service_is_managed())
 		return false;
 	put_status(status);
 	if (!strcmp(status, duty.status))
@@ -133,13 +135,13 @@ static bool about_to_sleep(struct loop *loop)
 void duty_start(struct control *control)
 {
 	duty.control = control;
+	control->loop.idle = about_to_sleep;
 	if (!service_is_managed())
 		return;
 	start_watchdog();
 	duty.pause.done = pause_over;
 	put_status(duty.status);
 	service_notify("READY=1\nSTATUS=%s", duty.status);
-	control->loop.idle = about_to_sleep;
 }
 
 /* ---- reload ---- */
@@ -169,6 +171,7 @@ void duty_reload(struct control *control, struct config *config, int argc,
 			  strerror(r < 0 ? -r : EINVAL), config->file);
 	} else {
 		control->store.pool = config->pool;
+		control->store.changed = true;
 		persist_reload();
 		log_set_level((enum log_level)config->log_level);
 		log_info("reloaded", "config=%s", config->file);

@@ -135,6 +135,15 @@ void event_prefilled(const struct cache *cache, pid_t pid)
 	      shm_commit_tail(cache_commit(cache)));
 }
 
+void event_parked(const struct cache *cache)
+{
+	treekvd.counters.parks++;
+	log_info("cache parked", "name=%s uid=%u cache=%llu bytes=%llu",
+		 cache->name, cache->uid, NUMBER(cache),
+		 (unsigned long long)cache_bytes(cache));
+	tell_of(STREAM_PARK, cache, 0);
+}
+
 void event_dropped(const struct cache *cache, pid_t pid)
 {
 	treekvd.counters.drops++;

@@ -43,6 +43,9 @@ void event_died_unseen(const struct cache *cache);
 void event_moved(const struct cache *cache, pid_t holder, uint32_t passes);
 void event_frozen(const struct cache *cache, pid_t pid);
 void event_prefilled(const struct cache *cache, pid_t pid);
+
+/* It is on disk, and leaves memory to make room. */
+void event_parked(const struct cache *cache);
 void event_dropped(const struct cache *cache, pid_t pid);
 
 /* Nobody holds it any more: its memory is being given back. */

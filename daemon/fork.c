@@ -8,7 +8,9 @@
 #include "daemon/fork.h"
 #include "daemon/fork_make.h"
 #include "daemon/lookup.h"
+#include "daemon/park.h"
 #include "daemon/persist.h"
+#include "daemon/room.h"
 #include "daemon/spec.h"
 
 /* Why nothing forks from it; @error is set. NULL: it may be forked. */
@@ -115,6 +117,7 @@ static int plan_make(struct fork_plan *plan, const struct conn *conn,
 		r = find_parent(plan, conn, request, why, size);
 	if (r)
 		return r;
+	park_used(plan->parent);
 	refused = refusal(plan->parent, &r);
 	if (refused) {
 		snprintf(why, size, "cache %s is not forked: %s",
@@ -130,8 +133,9 @@ static int plan_make(struct fork_plan *plan, const struct conn *conn,
 	return 0;
 }
 
+/* @bytes: what it takes, for -ENOSPC. */
 static int make(struct cache **ret, struct fork_plan *plan, const char *name,
-		char *why, size_t size)
+		uint64_t *bytes, char *why, size_t size)
 {
 	struct cache_error error;
 	struct cache *cache;
@@ -139,8 +143,8 @@ static int make(struct cache **ret, struct fork_plan *plan, const char *name,
 
 	r = fork_check(plan, why, size);
 	if (!r)
-		r = control_room(&plan->spec, plan->budgets, plan->layer, why,
-				 size);
+		r = control_room(&plan->spec, plan->budgets, plan->layer, bytes,
+				 why, size);
 	if (r)
 		return r;
 	r = cache_new(&cache, name, &plan->spec, plan->budgets, plan->layer,
@@ -188,8 +192,8 @@ static bool is_taken(struct conn *conn, uint64_t id, const char *name,
 
 /* Return: 0 and the plan is taken over, or a negative errno with @why. */
 static int fork_off(struct conn *conn, uint64_t id, struct fork_plan *plan,
-		    const Treekv__Fork *request, const char *name, char *why,
-		    size_t size)
+		    const Treekv__Fork *request, const char *name,
+		    uint64_t *bytes, char *why, size_t size)
 {
 	const struct creation_wish wish = {
 		.fork = plan,
@@ -202,7 +206,7 @@ static int fork_off(struct conn *conn, uint64_t id, struct fork_plan *plan,
 
 	if (r)
 		return r;
-	r = make(&cache, plan, name, text, sizeof(text));
+	r = make(&cache, plan, name, bytes, text, sizeof(text));
 	if (!r)
 		r = creation_begin(conn, id, cache, &wish);
 	if (r)
@@ -213,22 +217,42 @@ static int fork_off(struct conn *conn, uint64_t id, struct fork_plan *plan,
 	return r;
 }
 
-void fork_on_fork(struct conn *conn, uint64_t id, const Treekv__Fork *request)
+/* It is not the parent that makes room. */
+static bool room_comes_beside(const struct room_try *try, uint64_t bytes,
+			      struct cache *parent)
+{
+	bool comes;
+
+	parent->children++;
+	comes = room_comes(try, bytes);
+	parent->children--;
+	return comes;
+}
+
+bool fork_attempt(struct conn *conn, uint64_t id, const Treekv__Fork *request,
+		  const struct room_try *try)
 {
 	char why[CONTROL_REASON_SIZE] = "the daemon has no memory";
 	char room[CREATION_NAME_SIZE];
 	const char *name =
 		creation_name(conn, id, request->name, request->nonce, room);
+	struct cache *parent;
 	struct fork_plan *plan;
+	uint64_t bytes = 0;
 	int r = -ENOMEM;
 
 	if (!name || is_taken(conn, id, name, request->nonce))
-		return;
+		return true;
 	plan = calloc(1, sizeof(*plan));
 	if (plan)
-		r = fork_off(conn, id, plan, request, name, why, sizeof(why));
+		r = fork_off(conn, id, plan, request, name, &bytes, why,
+			     sizeof(why));
 	if (!r)
-		return;
+		return true;
+	parent = plan ? plan->parent : NULL;
 	free(plan);
+	if (r == -ENOSPC && parent && room_comes_beside(try, bytes, parent))
+		return false;
 	refuse(conn, id, request, r, why);
+	return true;
 }

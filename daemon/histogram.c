@@ -46,6 +46,7 @@ const struct histogram_row histogram_rows[HISTOGRAMS] = {
 	[HISTOGRAM_REQUEST_FREEZE] = { REQUEST("freeze") },
 	[HISTOGRAM_REQUEST_FORK] = { REQUEST("fork") },
 	[HISTOGRAM_REQUEST_LOOKUP] = { REQUEST("lookup") },
+	[HISTOGRAM_REQUEST_PARK] = { REQUEST("park") },
 };
 
 enum histogram_id histogram_of_request(Treekv__Request__BodyCase request)
@@ -87,6 +88,8 @@ enum histogram_id histogram_of_request(Treekv__Request__BodyCase request)
 		return HISTOGRAM_REQUEST_FORK;
 	case TREEKV__REQUEST__BODY_LOOKUP:
 		return HISTOGRAM_REQUEST_LOOKUP;
+	case TREEKV__REQUEST__BODY_PARK:
+		return HISTOGRAM_REQUEST_PARK;
 	case TREEKV__REQUEST__BODY_HELLO: /* conn.c answers it */
 	case TREEKV__REQUEST__BODY__NOT_SET:
 	case _TREEKV__REQUEST__BODY__CASE_IS_INT_SIZE:

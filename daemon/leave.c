@@ -18,6 +18,7 @@
 #include "daemon/lookup.h"
 #include "daemon/persist.h"
 #include "daemon/prefill.h"
+#include "daemon/room.h"
 #include "daemon/service.h"
 #include "daemon/takeover.h"
 #include "proto/barrier.h"
@@ -88,7 +89,7 @@ static void gone(struct cache *cache)
 		parent->children--;
 		control_leave(parent);
 	}
-	creation_room();
+	room_again();
 }
 
 static void on_released(struct errand *errand)
@@ -123,7 +124,7 @@ void control_leave(struct cache *cache)
 	if (cache->named || cache->lease || cache->children || cache->pending)
 		return;
 	if (!cache->leaving)
-		store_leave(&treekvd.store);
+		store_leave(&treekvd.store, cache);
 	cache->leaving = true;
 	if (cache->ending || cache->looks || cache->given_up ||
 	    persist_holds(cache) || takeover_holds(cache) ||
@@ -152,6 +153,7 @@ void control_lease_over(struct lease *lease)
 
 	lease_free(lease);
 	cache->ending--;
+	treekvd.store.changed = true;
 	control_leave(cache);
 }
 

@@ -209,6 +209,8 @@ COUNTER(snapshot_bytes)
 COUNTER(restores)
 COUNTER(restore_failures)
 COUNTER(prefills)
+COUNTER(parks)
+COUNTER(park_failures)
 
 static uint64_t on_disk(const struct control *control)
 {
@@ -227,6 +229,15 @@ static uint64_t on_disk_damaged(const struct control *control)
 	(void)control;
 	for (const struct disk_entry *e = disk_first(); e; e = e->next)
 		n += !e->info;
+	return n;
+}
+
+static uint64_t parked(const struct control *control)
+{
+	uint64_t n = 0;
+
+	for (const struct disk_entry *e = disk_first(); e; e = e->next)
+		n += e->parked && !store_find(&control->store, e->uid, e->name);
 	return n;
 }
 
@@ -296,6 +307,12 @@ const struct metric metrics[] = {
 	  true, count_restore_failures },
 	{ "prefills_total", "Prompts committed as a whole", "", true,
 	  count_prefills },
+	{ "caches_parked", "Caches on disk only, to make room in memory", "",
+	  false, parked },
+	{ "parks_total", "Caches written to disk to make room", "", true,
+	  count_parks },
+	{ "park_failures_total", "Caches that could not be, for the disk", "",
+	  true, count_park_failures },
 	{ "heap_allocated_bytes", "The daemon's own memory in use", "bytes",
 	  false, heap_allocated },
 	{ "heap_resident_bytes", "The daemon's own memory, resident", "bytes",

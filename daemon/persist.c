@@ -18,6 +18,7 @@
 #include "daemon/event.h"
 #include "daemon/log.h"
 #include "daemon/lookup.h"
+#include "daemon/park.h"
 #include "daemon/persist_impl.h"
 #include "daemon/report.h"
 #include "daemon/spec.h"
@@ -169,12 +170,14 @@ static void on_saved(struct worker_job *arrived)
 		more = p->again && persist_is_due(cache);
 		p->again = false;
 	}
+	treekvd.store.changed = true;
 	while (more) {
 		persist_outcome(&out, cache->uid, cache->name);
 		if (!persist_save(cache, &out))
 			break;
 		more = persist_tell(cache, &out);
 	}
+	park_saved(cache, out.error, out.text);
 	control_leave(cache);
 }
 
@@ -388,7 +391,8 @@ static int make(struct cache **ret, const struct snapshot_header *header,
 	struct cache *cache;
 	int r;
 
-	r = control_room(&spec, budgets, NULL, error.text, sizeof(error.text));
+	r = control_room(&spec, budgets, NULL, &out->lacks, error.text,
+			 sizeof(error.text));
 	if (!r)
 		r = cache_new(
 			&cache, header->name, &spec, budgets, NULL,
@@ -504,6 +508,21 @@ int persist_load(struct cache **ret, uid_t uid, const char *name,
 	}
 	*ret = cache;
 	return 0;
+}
+
+bool persist_is_current(const struct cache *cache)
+{
+	struct snapshot_info *info;
+	struct snapshot_error why;
+	bool current;
+
+	if (persist_is_due(cache) ||
+	    snapshot_peek(&info, persist.root, cache->uid, cache->name, &why))
+		return false;
+	current = info->header.taken == cache->persist->taken &&
+		  info->header.tail == shm_commit_tail(cache_commit(cache));
+	free(info);
+	return current;
 }
 
 /* ---- dropping ---- */

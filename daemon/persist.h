@@ -11,6 +11,7 @@
 #include "daemon/control.h"
 #include "daemon/persist_disk.h"
 
+struct asked;
 struct control_wish;
 
 /* A cache's snapshots; cache_free() frees it. */
@@ -50,14 +51,19 @@ void persist_on_snapshot(struct conn *conn, uint64_t id,
 void persist_on_restore(struct conn *conn, uint64_t id,
 			const Treekv__Restore *request);
 
+enum persist_answer {
+	PERSIST_IS_ELSEWHERE, /* in memory, or nowhere */
+	PERSIST_ANSWERS, /* it has, or it will */
+	PERSIST_LACKS_ROOM, /* ask again, when there is some */
+};
+
 /**
  * persist_attach - somebody wants a cache that may have to be restored first
- *
- * Return: true when it is on disk only, or being restored: the answer is given,
- * or follows.
+ * @wish: with a try, should there be no room
  */
-bool persist_attach(struct conn *conn, uint64_t id, const char *name,
-		    const struct control_wish *wish);
+enum persist_answer persist_attach(struct conn *conn, uint64_t id,
+				   const char *name,
+				   const struct control_wish *wish);
 
 /* Does attaching restore something of that name? */
 bool persist_is_on_disk(uid_t uid, const char *name);
@@ -77,6 +83,13 @@ void persist_frozen(struct cache *cache);
 int persist_drop_file(uid_t uid, const char *name);
 
 void persist_closed(struct conn *conn);
+
+/*
+ * Who waits is told how jobs get on until that is over; NULL: there is no
+ * memory for that.
+ */
+struct asked *persist_watch(struct conn *conn, uint64_t id);
+void persist_unwatch(struct asked *asked); /* takes NULL */
 
 /* What list and inspect say about it. */
 void persist_describe(const struct cache *cache, Treekv__CacheInfo *info);

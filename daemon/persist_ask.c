@@ -16,6 +16,7 @@
 #include "daemon/log.h"
 #include "daemon/persist_impl.h"
 #include "daemon/report.h"
+#include "daemon/room.h"
 #include "proto/barrier.h"
 
 #define TICK_NS	   200000000
@@ -292,6 +293,27 @@ static void show_progress(struct asked *asked)
 			      0);
 }
 
+struct asked *persist_watch(struct conn *conn, uint64_t id)
+{
+	struct asked *asked = calloc(1, sizeof(*asked));
+
+	if (!asked)
+		return NULL;
+	asked->conn = conn;
+	asked->id = id;
+	asked->progress = true;
+	asked->next = all;
+	all = asked;
+	show_progress(asked);
+	return asked;
+}
+
+void persist_unwatch(struct asked *asked)
+{
+	if (asked)
+		asked_free(asked);
+}
+
 /* ---- requests ---- */
 
 /* One that is under way may have begun before this was asked for. */
@@ -446,42 +468,58 @@ static void attach_when_loaded(struct conn *conn, uint64_t id,
 	control_refuse(conn, id, -ENOMEM, "the daemon has no memory");
 }
 
+/* Does an attach look there? What was parked came from memory, and returns. */
+static bool is_looked_up(uid_t uid, const char *name)
+{
+	const struct disk_entry *entry;
+
+	if (!persist.root)
+		return false;
+	if (treekvd.config->restore != RESTORE_NEVER)
+		return true;
+	entry = disk_find(uid, name);
+	return entry && entry->parked;
+}
+
 bool persist_is_on_disk(uid_t uid, const char *name)
 {
 	struct snapshot_info *info = NULL;
 	struct snapshot_error why;
 	int r;
 
-	if (treekvd.config->restore == RESTORE_NEVER || !persist.root)
+	if (!is_looked_up(uid, name))
 		return false;
 	r = snapshot_peek(&info, persist.root, uid, name, &why);
 	free(info);
 	return r != -ENOENT && r != -ENOTDIR;
 }
 
-bool persist_attach(struct conn *conn, uint64_t id, const char *name,
-		    const struct control_wish *wish)
+enum persist_answer persist_attach(struct conn *conn, uint64_t id,
+				   const char *name,
+				   const struct control_wish *wish)
 {
 	struct cache *cache = control_look_up(conn, name);
 	struct outcome out;
 	int r;
 
 	if (cache && !persist_is_loading(cache))
-		return false;
+		return PERSIST_IS_ELSEWHERE;
 	if (cache) {
 		persist_outcome(&out, cache->uid, cache->name);
 		r = persist_compare(cache, wish->spec, &out);
-	} else if (treekvd.config->restore == RESTORE_NEVER || !persist.root) {
-		return false;
+	} else if (!is_looked_up(conn_peer(conn)->uid, name)) {
+		return PERSIST_IS_ELSEWHERE;
 	} else {
 		r = persist_load(&cache, conn_peer(conn)->uid, name, wish->spec,
 				 &out);
 	}
 	if (r == -ENOENT)
-		return false;
+		return PERSIST_IS_ELSEWHERE;
+	if (r == -ENOSPC && room_comes(wish->try, out.lacks))
+		return PERSIST_LACKS_ROOM;
 	if (r)
 		control_refuse(conn, id, r, "%s", out.text);
 	else
 		attach_when_loaded(conn, id, cache, wish);
-	return true;
+	return PERSIST_ANSWERS;
 }

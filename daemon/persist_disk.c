@@ -14,19 +14,31 @@
 #include "daemon/snapshot.h"
 #include "daemon/store.h"
 
+#define BUCKETS 4096
+
 static struct disk_entry *entries;
+static struct disk_entry *bucket[BUCKETS];
 
 struct disk_entry *disk_first(void)
 {
 	return entries;
 }
 
+static struct disk_entry **bucket_of(uid_t uid, const char *name)
+{
+	uint64_t hash = uid;
+
+	for (; *name; name++)
+		hash = (hash ^ (unsigned char)*name) * UINT64_C(0x100000001b3);
+	return &bucket[hash % BUCKETS];
+}
+
 struct disk_entry *disk_find(uid_t uid, const char *name)
 {
-	struct disk_entry *entry = entries;
+	struct disk_entry *entry = *bucket_of(uid, name);
 
 	while (entry && (entry->uid != uid || strcmp(entry->name, name)))
-		entry = entry->next;
+		entry = entry->chain;
 	return entry;
 }
 
@@ -34,16 +46,22 @@ struct disk_entry *disk_find(uid_t uid, const char *name)
 static struct disk_entry *entry_of(uid_t uid, const char *name)
 {
 	struct disk_entry *entry = disk_find(uid, name);
+	struct disk_entry **at = bucket_of(uid, name);
 
-	if (entry)
-		return entry;
-	entry = calloc(1, sizeof(*entry));
-	if (!entry)
-		return NULL;
-	entry->uid = uid;
-	snprintf(entry->name, sizeof(entry->name), "%s", name);
-	entry->next = entries;
-	entries = entry;
+	if (!entry) {
+		entry = calloc(1, sizeof(*entry));
+		if (!entry)
+			return NULL;
+		entry->uid = uid;
+		snprintf(entry->name, sizeof(entry->name), "%s", name);
+		entry->chain = *at;
+		*at = entry;
+		entry->next = entries;
+		if (entries)
+			entries->prev = entry;
+		entries = entry;
+	}
+	entry->seen = true;
 	return entry;
 }
 
@@ -85,14 +103,17 @@ bool disk_has(const char *root, uid_t uid, const char *name)
 
 void disk_forget(uid_t uid, const char *name)
 {
-	struct disk_entry **at = &entries, *entry;
+	struct disk_entry *entry = disk_find(uid, name);
+	struct disk_entry **at = bucket_of(uid, name);
 
-	while (*at && ((*at)->uid != uid || strcmp((*at)->name, name)))
-		at = &(*at)->next;
-	entry = *at;
 	if (!entry)
 		return;
-	*at = entry->next;
+	while (*at != entry)
+		at = &(*at)->chain;
+	*at = entry->chain;
+	*(entry->prev ? &entry->prev->next : &entries) = entry->next;
+	if (entry->next)
+		entry->next->prev = entry->prev;
 	free(entry->info);
 	free(entry);
 }
@@ -214,20 +235,34 @@ static void scan_user(const char *root, const char *folder, bool starting)
 	free(path);
 }
 
+static void forget_unseen(void)
+{
+	struct disk_entry *entry = entries, *next;
+
+	for (; entry; entry = next) {
+		next = entry->next;
+		if (!entry->seen)
+			disk_forget(entry->uid, entry->name);
+	}
+}
+
 void disk_scan(const char *root, bool starting)
 {
 	struct dirent *folder;
 	DIR *dir = opendir(root);
 
-	disk_exit();
+	for (struct disk_entry *entry = entries; entry; entry = entry->next)
+		entry->seen = false;
 	if (!dir) {
 		if (errno != ENOENT)
 			log_error("snapshots not read",
 				  "path=\"%s\" error=\"%s\"", root,
 				  strerror(errno));
+		forget_unseen();
 		return;
 	}
 	while ((folder = readdir(dir)))
 		scan_user(root, folder->d_name, starting);
 	closedir(dir);
+	forget_unseen();
 }

@@ -14,11 +14,15 @@
 #include "daemon/snapshot_format.h"
 
 struct disk_entry {
-	struct disk_entry *next;
+	struct disk_entry *next; /* of all */
+	struct disk_entry *prev;
+	struct disk_entry *chain; /* of its bucket */
 	uid_t uid;
 	char name[SHM_NAME_MAX + 1];
 	struct snapshot_info *info; /* NULL: it cannot be read as one */
 	struct snapshot_error why; /* then */
+	bool parked; /* to make room; any attach brings it back */
+	bool seen; /* by the scan that is under way */
 };
 
 /*

@@ -16,6 +16,7 @@ struct outcome {
 	uint64_t tail;
 	uint64_t bytes;
 	uint64_t ns;
+	uint64_t lacks; /* bytes, of -ENOSPC */
 };
 
 struct asked;
@@ -50,6 +51,9 @@ uint64_t persist_mark(const struct cache *cache);
 
 /* Has it been written to since its last snapshot; at a stop, has that gone? */
 bool persist_is_due(const struct cache *cache);
+
+/* Is what it holds in a file that is there? Of one that nobody writes. */
+bool persist_is_current(const struct cache *cache);
 
 /* A file of that mark is there. */
 void persist_note(struct cache *cache, uint64_t mark, uint64_t taken);

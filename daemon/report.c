@@ -129,7 +129,9 @@ static int info_init_disk(struct info *info, const struct disk_entry *entry)
 	m->spec = &info->spec;
 	m->name = (char *)(uintptr_t)entry->name;
 	m->uid = entry->uid;
-	m->state = (char *)(uintptr_t)(from ? "on disk" : "damaged");
+	m->state = (char *)(uintptr_t)(!from	     ? "damaged" :
+				       entry->parked ? "parked" :
+						       "on disk");
 	if (!from) {
 		m->snapshot_fault = (char *)(uintptr_t)entry->why.text;
 		return 0;
@@ -172,7 +174,7 @@ static int collect(const struct control *control, const struct conn *conn,
 
 	*n = 0;
 	for (const struct cache *c = control->store.first; c; c = c->next) {
-		if (!all && c->uid != conn_peer(conn)->uid)
+		if ((!all && c->uid != conn_peer(conn)->uid) || c->parked)
 			continue;
 		if (info_init(&infos[*n], c))
 			return -ENOMEM;

@@ -11,14 +11,20 @@ void store_init(struct store *store, uint64_t pool)
 }
 
 /* FNV-1a: the caches are thousands at most, whoever makes them collide. */
-static struct cache **bucket_of(const struct store *store, uid_t uid,
-				const char *name)
+static uint64_t hash_of(uid_t uid, const char *name)
 {
 	uint64_t hash = UINT64_C(0xcbf29ce484222325) ^ uid;
 
 	for (; *name; name++)
 		hash = (hash ^ (unsigned char)*name) * UINT64_C(0x100000001b3);
-	return (struct cache **)&store->bucket[hash % STORE_BUCKETS];
+	return hash;
+}
+
+static struct cache **bucket_of(const struct store *store, uid_t uid,
+				const char *name)
+{
+	return (struct cache **)&store
+		->bucket[hash_of(uid, name) % STORE_BUCKETS];
 }
 
 struct cache *store_find(const struct store *store, uid_t uid, const char *name)
@@ -43,6 +49,10 @@ void store_add(struct store *store, struct cache *cache)
 	store->last = cache;
 	store->used += cache_bytes(cache);
 	store->caches++;
+	store->changed = true;
+	cache->park.key = hash_of(cache->uid, cache->name);
+	cache->park.bytes = cache_bytes(cache);
+	park_queue_add(&store->queue, &cache->park);
 }
 
 void store_unname(struct store *store, struct cache *cache)
@@ -56,11 +66,29 @@ void store_unname(struct store *store, struct cache *cache)
 	*at = cache->chain;
 	cache->named = false;
 	store->dropped++;
+	park_queue_remove(&store->queue, &cache->park, cache->parked);
 }
 
-void store_leave(struct store *store)
+void store_park(struct store *store, struct cache *cache)
+{
+	cache->parking = true;
+	store->parking++;
+	store->parking_bytes += cache_bytes(cache);
+}
+
+void store_parked(struct store *store, struct cache *cache, bool stays)
+{
+	cache->parking = false;
+	cache->parked = !stays;
+	store->parking--;
+	store->parking_bytes -= cache_bytes(cache);
+	store->settled += stays;
+}
+
+void store_leave(struct store *store, const struct cache *cache)
 {
 	store->leaving++;
+	store->leaving_bytes += cache_bytes(cache);
 }
 
 void store_remove(struct store *store, struct cache *cache)
@@ -76,7 +104,8 @@ void store_release(struct store *store, const struct cache *cache)
 {
 	store->used -= cache_bytes(cache);
 	store->leaving--;
-	store->gone++;
+	store->leaving_bytes -= cache_bytes(cache);
+	store->settled++;
 }
 
 int store_name_check(const char *name)

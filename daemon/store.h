@@ -10,6 +10,7 @@
 #include <sys/types.h>
 
 #include "daemon/cache.h"
+#include "daemon/park_queue.h"
 
 #define STORE_BUCKETS 4096
 
@@ -22,7 +23,12 @@ struct store {
 	uint32_t caches;
 	uint32_t dropped; /* of these, no longer found by name */
 	uint32_t leaving; /* held by nobody any more, but charged */
-	uint64_t gone; /* that have left */
+	uint64_t leaving_bytes;
+	uint32_t parking; /* to leave once they are on disk */
+	uint64_t parking_bytes;
+	uint64_t settled; /* that have left, or were to and will not */
+	bool changed; /* since park_look() has looked: more is used, or idle */
+	struct park_queue queue; /* those with a name: who is parked first */
 };
 
 void store_init(struct store *store, uint64_t pool);
@@ -43,8 +49,14 @@ void store_add(struct store *store, struct cache *cache);
 /* Frees the name; the cache stays charged until store_release(). */
 void store_unname(struct store *store, struct cache *cache);
 
+/*
+ * A cache is being parked; and no longer: @stays, or is on its way out now.
+ */
+void store_park(struct store *store, struct cache *cache);
+void store_parked(struct store *store, struct cache *cache, bool stays);
+
 /* A cache is on its way out: is forgotten; gives its bytes back to the pool. */
-void store_leave(struct store *store);
+void store_leave(struct store *store, const struct cache *cache);
 void store_remove(struct store *store, struct cache *cache);
 void store_release(struct store *store, const struct cache *cache);
 

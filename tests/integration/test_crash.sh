@@ -7,6 +7,7 @@
 # creates or attaches is not to notice: the library asks again by itself.
 #
 # Usage: test_crash.sh BUILD-DIR
+# With CRASH_POINTS="POINT..." in the environment, only at those.
 
 # shellcheck source=tests/integration/lib.sh
 . "$(dirname "$0")/lib.sh"
@@ -62,6 +63,12 @@ work()
 	kill -KILL $children
 	wait $children 2>/dev/null
 	children=
+	write --cache "k$1" --exclusive --steps 200
+	again "$treekvctl" park "k$1" >>"$dir/err" 2>&1 ||
+		cat "$dir/err" >>"$dir/refused"
+	write --cache "k$1" --attach --steps 50
+	again "$treekvctl" park "k$1" >>"$dir/err" 2>&1 ||
+		cat "$dir/err" >>"$dir/refused"
 }
 
 # shellcheck disable=SC2317 # called by wait_for
@@ -73,7 +80,7 @@ has_tokens()
 # What is there afterwards must be whole, and go on.
 verify()
 {
-	for cache in "w$1" "b$1"; do
+	for cache in "w$1" "b$1" "k$1"; do
 		write --cache "$cache" --attach --steps 100
 	done
 	write --cache "p$1" --attach --prompt 700 --steps 100
@@ -90,10 +97,10 @@ verify()
 
 # The second lease is the first one of a cache that was there already. The ninth
 # creation is a fork's, the second freezing and the fourth drop its parent's.
-points="$("$treekvd" --print-crash-points) create-made:9 create-listed:9
-	create-sent:9 create-kept:9 freeze-sealed:2 freeze-recorded:2
-	drop-marked:4 drop-unnamed:4 lease-begun:2 lease-recorded:2
-	lease-answered:2"
+points="${CRASH_POINTS:-$("$treekvd" --print-crash-points) create-made:9
+	create-listed:9 create-sent:9 create-kept:9 freeze-sealed:2
+	freeze-recorded:2 drop-marked:4 drop-unnamed:4 lease-begun:2
+	lease-recorded:2 lease-answered:2}"
 number=0
 for point in $points; do
 	number=$((number + 1))

@@ -231,10 +231,10 @@ test_stall()
 
 test_pool()
 {
-	start_daemon --pool 100K
+	start_daemon --pool 100K --restore never
 	check "a cache within the pool" "$writer" --cache one --steps 100
 	refused "one beyond is refused with the figures" \
-		"cache two: the pool is used up: 45056 of 102400 bytes are in use and this cache takes 65536; drop caches (treekvctl list, drop), or give the daemon a larger --pool" \
+		"cache two: the pool is used up: 45056 of 102400 bytes are in use and this cache takes 65536; idle caches are not parked (restore = never); drop caches (treekvctl list, drop), or give the daemon a larger --pool" \
 		"$writer" --cache two --budget 140
 	check "drop makes room" "$treekvctl" drop one
 	check "for another" "$writer" --cache two --budget 140 --steps 300

@@ -225,7 +225,7 @@ static void test_refused_flags_say_why(void **state)
 		"--socket, --state-dir, --pool, --huge-pages, "
 		"--workers, --log-level, --snapshot-every, "
 		"--snapshot-rate, --snapshot-on-stop, "
-		"--snapshot-limit, --restore, "
+		"--snapshot-limit, --restore, --high-water, "
 		"--metrics, --metrics-tenants, --config, --keeper; see treekvd --help\n");
 	assert_refused(
 		"here", NULL,
@@ -233,7 +233,7 @@ static void test_refused_flags_say_why(void **state)
 		"--socket, --state-dir, --pool, --huge-pages, "
 		"--workers, --log-level, --snapshot-every, "
 		"--snapshot-rate, --snapshot-on-stop, "
-		"--snapshot-limit, --restore, "
+		"--snapshot-limit, --restore, --high-water, "
 		"--metrics, --metrics-tenants, --config, --keeper; see treekvd --help\n");
 	assert_refused("--pool", NULL, "treekvd: --pool lacks its SIZE\n");
 	assert_refused("--workers", "0",
@@ -264,20 +264,22 @@ static void test_refused_files_name_the_line(void **state)
 	assert_file_refused("\n\nworkers = many\n",
 			    "3: workers cannot be 'many'; it is a number "
 			    "from 1 to 64");
-	assert_file_refused("# x\nworker = 2\n",
-			    "2: there is no option 'worker'; there are "
-			    "socket, state-dir, pool, huge-pages, workers, "
-			    "log-level, snapshot-every, snapshot-rate, "
-			    "snapshot-on-stop, snapshot-limit, restore, "
-			    "metrics, "
-			    "metrics-tenants");
-	assert_file_refused("config = /etc/other\n",
-			    "1: there is no option 'config'; there are "
-			    "socket, state-dir, pool, huge-pages, workers, "
-			    "log-level, snapshot-every, snapshot-rate, "
-			    "snapshot-on-stop, snapshot-limit, restore, "
-			    "metrics, "
-			    "metrics-tenants");
+	assert_file_refused(
+		"# x\nworker = 2\n",
+		"2: there is no option 'worker'; there are "
+		"socket, state-dir, pool, huge-pages, workers, "
+		"log-level, snapshot-every, snapshot-rate, "
+		"snapshot-on-stop, snapshot-limit, restore, high-water, "
+		"metrics, "
+		"metrics-tenants");
+	assert_file_refused(
+		"config = /etc/other\n",
+		"1: there is no option 'config'; there are "
+		"socket, state-dir, pool, huge-pages, workers, "
+		"log-level, snapshot-every, snapshot-rate, "
+		"snapshot-on-stop, snapshot-limit, restore, high-water, "
+		"metrics, "
+		"metrics-tenants");
 	assert_file_refused("workers 2\n",
 			    "1: 'workers 2' is not of the form name = value");
 	assert_file_refused("pool =\n",

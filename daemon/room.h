@@ -1,0 +1,40 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * Requests that wait for room in the pool: somebody is leaving it, or can be
+ * parked. Control thread only.
+ */
+#ifndef TREEKVD_ROOM_H
+#define TREEKVD_ROOM_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "daemon/conn.h"
+
+/* One try of a request. */
+struct room_try {
+	bool first; /* it has not waited yet */
+	bool last; /* nobody is about to leave: only parking can help */
+};
+
+/**
+ * room_ask - answer a request at once, or when there is room for it
+ * @request: to create, to fork or to attach
+ */
+void room_ask(struct conn *conn, const Treekv__Request *request);
+
+/**
+ * room_comes - is it worth waiting, for who lacks @bytes?
+ *
+ * Parks others if need be. Return: false: he is refused.
+ */
+bool room_comes(const struct room_try *try, uint64_t bytes);
+
+/* Somebody has left, or will not after all: those that wait are tried again. */
+void room_again(void);
+
+/* Whoever waits on this connection has hung up. */
+void room_closed(struct conn *conn);
+
+#endif /* TREEKVD_ROOM_H */
