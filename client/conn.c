@@ -78,6 +78,8 @@ static const struct request_kind {
 					    true },
 	[TREEKV__REQUEST__BODY_PARK] = { "park", TREEKV__REPLY__BODY__NOT_SET,
 					 true, true },
+	[TREEKV__REQUEST__BODY_KEEP] = { "keep", TREEKV__REPLY__BODY__NOT_SET,
+					 true },
 	[TREEKV__REQUEST__BODY_EVENTS] = { "events", TREEKV__REPLY__BODY_EVENTS,
 					   true, false, true },
 	[TREEKV__REQUEST__BODY_PREFILL] = { "commit a prompt",

@@ -16,6 +16,7 @@
 #include "client/events.h"
 #include "client/hugepages.h"
 #include "client/json.h"
+#include "client/keep.h"
 #include "client/map.h"
 #include "client/persist.h"
 #include "client/replay.h"
@@ -32,7 +33,8 @@ enum {
 
 struct options {
 	const char *socket;
-	const char *name; /* the command's argument */
+	const char *name; /* the command's last argument */
+	const char *value; /* the one before it, of ttl */
 	const char *pool; /* hugepages' */
 	struct events_options events;
 	bool json;
@@ -219,6 +221,21 @@ static int run_park(struct treekv *kv, const struct options *options)
 	return persist_park(kv, options->name, options->json);
 }
 
+static int run_pin(struct treekv *kv, const struct options *options)
+{
+	return keep_pin(kv, options->name, true, options->json);
+}
+
+static int run_unpin(struct treekv *kv, const struct options *options)
+{
+	return keep_pin(kv, options->name, false, options->json);
+}
+
+static int run_ttl(struct treekv *kv, const struct options *options)
+{
+	return keep_ttl(kv, options->value, options->name, options->json);
+}
+
 static int run_restore(struct treekv *kv, const struct options *options)
 {
 	return persist_restore(kv, options->all ? NULL : options->name,
@@ -263,6 +280,13 @@ static const struct command commands[] = {
 	  "write a cache to disk and give its memory back; the next attach\n"
 	  "                  brings it back",
 	  run_park, NULL, NULL },
+	{ "pin", "NAME", "have a cache stay in memory, come what may", run_pin,
+	  NULL, NULL },
+	{ "unpin", "NAME", "let it go again when room is wanted", run_unpin,
+	  NULL, NULL },
+	{ "ttl", "TIME NAME",
+	  "how long a cache may be idle: 90s, 15m, 2h, 7d, none", run_ttl, NULL,
+	  NULL },
 	{ "restore", "NAME", "bring a cache back from disk, or --all",
 	  run_restore, NULL, NULL },
 	{ LEASE_BREAK, "NAME",
@@ -398,11 +422,20 @@ static int run_connected(const struct command *command,
 	return r;
 }
 
+static int count_words(const char *text)
+{
+	int n = text ? 1 : 0;
+
+	for (; text && *text; text++)
+		n += *text == ' ';
+	return n;
+}
+
 /* argv[0] is the command. */
 static int run(const struct command *command, struct options *options, int argc,
 	       char **argv)
 {
-	int wanted = command->argument ? 1 : 0;
+	int wanted = count_words(command->argument);
 	bool takes_all = command->connected == run_snapshot ||
 			 command->connected == run_restore;
 
@@ -426,12 +459,15 @@ static int run(const struct command *command, struct options *options, int argc,
 	if (options->all)
 		wanted = 0;
 	if (argc - optind < wanted)
-		return usage("a NAME is missing after ", command->name);
+		return usage(wanted > 1 ? "TIME and NAME are missing after " :
+					  "a NAME is missing after ",
+			     command->name);
 	if (argc - optind > wanted)
 		return usage("one too many: ", argv[optind + wanted]);
 	if (options->pool && command->alone != run_hugepages)
 		return usage("--pool is no option of ", command->name);
-	options->name = wanted ? argv[optind] : NULL;
+	options->name = wanted ? argv[optind + wanted - 1] : NULL;
+	options->value = wanted > 1 ? argv[optind] : NULL;
 	if (command->alone)
 		return command->alone(options);
 	return run_connected(command, options);

@@ -655,6 +655,8 @@ int treekv_open(struct treekv_cache **ret, struct treekv *kv, const char *name,
 		create.attach_existing = !(flags & TREEKV_EXCLUSIVE);
 		create.has_ephemeral = 1;
 		create.ephemeral = !!(flags & TREEKV_EPHEMERAL);
+		create.has_ttl = spec->ttl != 0;
+		create.ttl = spec->ttl;
 		create.has_nonce = 1;
 		create.nonce = nonce;
 		create.has_progress = create.progress = 1;

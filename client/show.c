@@ -278,7 +278,7 @@ static void show_snapshot(const Treekv__CacheInfo *info)
 
 static void show_identity(const Treekv__CacheInfo *info)
 {
-	cell owner, used, made;
+	cell owner, used, made, age;
 
 	show_owner(owner, sizeof(owner), info->uid);
 	format_ago(used, info->last_used);
@@ -296,6 +296,12 @@ static void show_identity(const Treekv__CacheInfo *info)
 		fact("parent", "%s", info->parent);
 	if (info->children)
 		fact("children", "%u", info->children);
+	if (info->pinned)
+		fact("pinned", "it stays in memory");
+	if (info->has_ttl) {
+		format_duration(age, info->ttl);
+		fact("ttl", "leaves memory when idle for %s", age);
+	}
 	fact("created", "%s", made);
 	fact("last used", "%s", used);
 	show_snapshot(info);

@@ -90,6 +90,11 @@ void show_info_members(struct json *json, const Treekv__CacheInfo *info,
 		json_null(json, "writer_pid");
 	json_optional(json, "parent", info->parent);
 	json_number(json, "children", info->children);
+	json_bool(json, "pinned", info->pinned);
+	if (info->has_ttl)
+		json_number(json, "ttl", info->ttl);
+	else
+		json_null(json, "ttl");
 	json_counts(json, info);
 }
 

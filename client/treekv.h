@@ -117,8 +117,10 @@ enum treekv_positions {
  * @recent: newest tokens that are never evicted
  * @slack: tokens that fit beyond the budget before a step must wait
  * @ids: how many token ids are kept, those of the sequence's first tokens
+ * @ttl: seconds that the cache may be idle before it leaves memory, 0: for ever;
+ *	of an existing one it stays what it was
  *
- * All but @slack and @ids are the *fingerprint*: attaching with another one is
+ * All but @slack, @ids and @ttl are the *fingerprint*: attaching with another one is
  * refused with both sides named. The selected region, m = budget - sinks -
  * recent, is at least 1 for the treekv policies.
  */
@@ -137,6 +139,7 @@ struct treekv_spec {
 	uint32_t recent;
 	uint32_t slack;
 	uint32_t ids;
+	uint64_t ttl;
 };
 
 /**

@@ -24,6 +24,13 @@ enum config_restore {
 	RESTORE_NEVER, /* by request only */
 };
 
+/* What becomes of an idle cache when room is wanted, or its time is over. */
+enum config_reclaim {
+	RECLAIM_PARK, /* it goes to disk */
+	RECLAIM_DROP, /* it is gone, its snapshot as well */
+	RECLAIM_NEVER,
+};
+
 struct config {
 	char *socket;
 	char *state_dir;
@@ -37,6 +44,9 @@ struct config {
 	uint32_t snapshot_limit; /* seconds that a stop takes for it at most */
 	int restore;
 	uint32_t high_water; /* percent of the pool */
+	int reclaim_named;
+	int reclaim_anonymous;
+	int reclaim_frozen;
 	char *metrics; /* an endpoint */
 	uint32_t metrics_tenants;
 	char *file; /* --config */

@@ -8,7 +8,7 @@
 #include <stdint.h>
 #include <stdio.h>
 
-#define CONFIG_OPTIONS 16
+#define CONFIG_OPTIONS 19
 
 enum option_type {
 	OPTION_PATH,

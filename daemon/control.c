@@ -13,6 +13,7 @@
 #include "daemon/fork.h"
 #include "daemon/freeze.h"
 #include "daemon/histogram.h"
+#include "daemon/keep.h"
 #include "daemon/lookup.h"
 #include "daemon/park.h"
 #include "daemon/persist.h"
@@ -159,6 +160,9 @@ static void on_request(struct conn *conn, const Treekv__Request *request)
 		return;
 	case TREEKV__REQUEST__BODY_PARK:
 		park_on_park(conn, id, request->park);
+		return;
+	case TREEKV__REQUEST__BODY_KEEP:
+		keep_on_keep(conn, id, request->keep);
 		return;
 	case TREEKV__REQUEST__BODY_EVENTS:
 		stream_on_events(conn, id, request->events);

@@ -44,6 +44,7 @@ struct control_counters {
 	uint64_t prefills;
 	uint64_t parks;
 	uint64_t park_failures;
+	uint64_t reclaims;
 };
 
 struct control {

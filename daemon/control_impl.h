@@ -74,7 +74,9 @@ const char *creation_name(struct conn *conn, uint64_t id, const char *wanted,
 struct creation_wish {
 	struct fork_plan *fork; /* from malloc(); NULL: it is none */
 	uint64_t nonce; /* of the request, or 0 */
+	uint64_t ttl;
 	bool ephemeral;
+	bool anonymous;
 };
 
 /**

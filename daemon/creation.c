@@ -21,6 +21,7 @@
 #include "daemon/crash.h"
 #include "daemon/event.h"
 #include "daemon/fork_make.h"
+#include "daemon/keep.h"
 #include "daemon/lease.h"
 #include "daemon/park.h"
 #include "daemon/persist.h"
@@ -234,8 +235,11 @@ static void own(struct cache *cache, const struct conn_peer *peer,
 	cache->gid = cache->index->gid = peer->gid;
 	cache->index->create_nonce = wish->nonce;
 	cache->ephemeral = wish->ephemeral;
+	cache->index->ttl = wish->ttl;
 	if (cache->ephemeral)
 		cache->index->flags |= SHM_CACHE_EPHEMERAL;
+	if (wish->anonymous)
+		cache->index->flags |= SHM_CACHE_ANONYMOUS;
 	shm_store_relaxed(&cache->index->epoch, 1);
 	if (wish->fork)
 		cache_set_parent(cache, wish->fork->parent);
@@ -257,6 +261,7 @@ int creation_begin(struct conn *conn, uint64_t id, struct cache *cache,
 	cache->creation = creation;
 	cache->pending = true;
 	store_add(&treekvd.store, cache);
+	keep_added(cache);
 	if (cache->index_size > FORMAT_AT_ONCE) {
 		errand_run(&cache->errand, on_errand, on_filled);
 	} else {
@@ -276,7 +281,9 @@ static bool create(struct conn *conn, uint64_t id,
 {
 	const struct creation_wish wish = {
 		.nonce = request->nonce,
+		.ttl = request->ttl,
 		.ephemeral = request->ephemeral,
+		.anonymous = !*request->name,
 	};
 	char why[CONTROL_REASON_SIZE] = "the daemon has no memory";
 	uint64_t bytes = 0;

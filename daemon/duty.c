@@ -17,6 +17,7 @@
 
 #include "daemon/control.h"
 #include "daemon/duty.h"
+#include "daemon/keep.h"
 #include "daemon/log.h"
 #include "daemon/park.h"
 #include "daemon/persist.h"
@@ -119,6 +120,7 @@ static bool about_to_sleep(struct loop *loop)
 	static struct __kernel_timespec pause = { .tv_sec = STATUS_PAUSE };
 	char status[STATUS_SIZE];
 
+	keep_look();
 	park_look();
 	if (duty.pausing || !service_is_managed())
 		return false;

@@ -144,6 +144,15 @@ void event_parked(const struct cache *cache)
 	tell_of(STREAM_PARK, cache, 0);
 }
 
+void event_reclaimed(const struct cache *cache)
+{
+	treekvd.counters.reclaims++;
+	log_info("cache reclaimed", "name=%s uid=%u cache=%llu bytes=%llu",
+		 cache->name, cache->uid, NUMBER(cache),
+		 (unsigned long long)cache_bytes(cache));
+	tell_of(STREAM_RECLAIM, cache, 0);
+}
+
 void event_dropped(const struct cache *cache, pid_t pid)
 {
 	treekvd.counters.drops++;

@@ -46,6 +46,9 @@ void event_prefilled(const struct cache *cache, pid_t pid);
 
 /* It is on disk, and leaves memory to make room. */
 void event_parked(const struct cache *cache);
+
+/* It is dropped without a request: its class is to make room so. */
+void event_reclaimed(const struct cache *cache);
 void event_dropped(const struct cache *cache, pid_t pid);
 
 /* Nobody holds it any more: its memory is being given back. */

@@ -199,6 +199,7 @@ static int fork_off(struct conn *conn, uint64_t id, struct fork_plan *plan,
 		.fork = plan,
 		.nonce = request->nonce,
 		.ephemeral = request->ephemeral,
+		.anonymous = !*request->name,
 	};
 	char text[CONTROL_REASON_SIZE] = "the daemon has no memory";
 	struct cache *cache;

@@ -47,6 +47,7 @@ const struct histogram_row histogram_rows[HISTOGRAMS] = {
 	[HISTOGRAM_REQUEST_FORK] = { REQUEST("fork") },
 	[HISTOGRAM_REQUEST_LOOKUP] = { REQUEST("lookup") },
 	[HISTOGRAM_REQUEST_PARK] = { REQUEST("park") },
+	[HISTOGRAM_REQUEST_KEEP] = { REQUEST("keep") },
 };
 
 enum histogram_id histogram_of_request(Treekv__Request__BodyCase request)
@@ -90,6 +91,8 @@ enum histogram_id histogram_of_request(Treekv__Request__BodyCase request)
 		return HISTOGRAM_REQUEST_LOOKUP;
 	case TREEKV__REQUEST__BODY_PARK:
 		return HISTOGRAM_REQUEST_PARK;
+	case TREEKV__REQUEST__BODY_KEEP:
+		return HISTOGRAM_REQUEST_KEEP;
 	case TREEKV__REQUEST__BODY_HELLO: /* conn.c answers it */
 	case TREEKV__REQUEST__BODY__NOT_SET:
 	case _TREEKV__REQUEST__BODY__CASE_IS_INT_SIZE:

@@ -211,6 +211,7 @@ COUNTER(restore_failures)
 COUNTER(prefills)
 COUNTER(parks)
 COUNTER(park_failures)
+COUNTER(reclaims)
 
 static uint64_t on_disk(const struct control *control)
 {
@@ -313,6 +314,8 @@ const struct metric metrics[] = {
 	  count_parks },
 	{ "park_failures_total", "Caches that could not be, for the disk", "",
 	  true, count_park_failures },
+	{ "reclaims_total", "Caches dropped to make room, as configured", "",
+	  true, count_reclaims },
 	{ "heap_allocated_bytes", "The daemon's own memory in use", "bytes",
 	  false, heap_allocated },
 	{ "heap_resident_bytes", "The daemon's own memory, resident", "bytes",

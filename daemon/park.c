@@ -9,6 +9,9 @@
  * Attaching wins: it does not wait for the write, and who has a lease when that
  * is done, or has changed what was written, keeps the cache in memory.
  *
+ * What is to be dropped instead, or stay, the configuration says, by class; on
+ * its own the daemon drops nothing.
+ *
  * Where the disk fails nothing is given up and whoever wanted room is refused,
  * with the disk's reason. Then parking waits until somebody asks for room again,
  * which costs a write at most for each that asks.
@@ -73,6 +76,8 @@ static const char *obstacle_of(const struct cache *cache, int *error)
 		return "is being parked already";
 	if (persist_holds(cache))
 		return "is being written to disk; ask again then";
+	if (cache->index->flags & SHM_CACHE_PINNED)
+		return "is pinned; 'treekvctl unpin' it first";
 	*error = -EINVAL;
 	if (cache->parent)
 		return "is a fork, of which there are no snapshots";
@@ -89,12 +94,36 @@ static struct cache *cache_of(const struct park_node *node)
 	return loop_entry(node, struct cache, park);
 }
 
+static enum config_reclaim class_of(const struct cache *cache)
+{
+	const struct config *config = treekvd.config;
+	uint32_t flags = cache->index->flags;
+
+	if (flags & SHM_CACHE_FROZEN)
+		return (enum config_reclaim)config->reclaim_frozen;
+	if (flags & SHM_CACHE_ANONYMOUS)
+		return (enum config_reclaim)config->reclaim_anonymous;
+	return (enum config_reclaim)config->reclaim_named;
+}
+
+/* @arg: whether the disk is to be tried. */
 static bool may_go(const struct park_node *node, void *arg)
 {
+	const struct cache *cache = cache_of(node);
+	const bool *disk = arg;
 	int error;
 
-	(void)arg;
-	return !obstacle_of(cache_of(node), &error);
+	if (obstacle_of(cache, &error))
+		return false;
+	switch (class_of(cache)) {
+	case RECLAIM_PARK:
+		return *disk;
+	case RECLAIM_DROP:
+		return true;
+	case RECLAIM_NEVER:
+		break;
+	}
+	return false;
 }
 
 void park_used(struct cache *cache)
@@ -212,13 +241,32 @@ void park_saved(struct cache *cache, int error, const char *text)
 
 /* ---- whoever is next ---- */
 
-static bool park_next(void)
+static bool reclaim(struct cache *cache)
 {
-	struct park_node *node =
-		park_queue_choose(&treekvd.store.queue, may_go, NULL);
 	struct outcome out;
 
-	return node && !begin(cache_of(node), &out);
+	if (class_of(cache) == RECLAIM_PARK)
+		return !begin(cache, &out);
+	event_reclaimed(cache);
+	persist_dropped(cache, false);
+	control_drop(cache);
+	return true;
+}
+
+static bool reclaim_next(bool disk)
+{
+	struct park_node *node =
+		park_queue_choose(&treekvd.store.queue, may_go, &disk);
+
+	return node && reclaim(cache_of(node));
+}
+
+void park_expired(struct cache *cache)
+{
+	bool disk = is_on();
+
+	if (may_go(&cache->park, &disk))
+		reclaim(cache);
 }
 
 static uint64_t high_water(void)
@@ -229,15 +277,15 @@ static uint64_t high_water(void)
 void park_look(void)
 {
 	const struct store *store = &treekvd.store;
+	bool disk;
 
 	if (!treekvd.store.changed)
 		return;
 	treekvd.store.changed = false;
-	if (!is_on() || (park.broken && clock_ns() - park.broken_at < PAUSE))
-		return;
+	disk = is_on() && !(park.broken && clock_ns() - park.broken_at < PAUSE);
 	while (store->used - store->leaving_bytes - store->parking_bytes >
 		       high_water() &&
-	       park_next())
+	       reclaim_next(disk))
 		;
 }
 
@@ -253,12 +301,12 @@ bool park_for(uint64_t bytes, bool first)
 {
 	const struct store *store = &treekvd.store;
 
-	if (is_on() && (first || !park.broken)) {
-		while (store->leaving_bytes + store->parking_bytes < bytes &&
-		       park_next())
-			;
-		hurry();
-	}
+	bool disk = is_on() && (first || !park.broken);
+
+	while (store->leaving_bytes + store->parking_bytes < bytes &&
+	       reclaim_next(disk))
+		;
+	hurry();
 	return store->leaving || store->parking;
 }
 

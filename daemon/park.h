@@ -18,6 +18,9 @@ void park_used(struct cache *cache);
 /* When much has been used up, or somebody let go, since the last look. */
 void park_look(void);
 
+/* Its time to live is over: as its class says; nothing if it is in use. */
+void park_expired(struct cache *cache);
+
 /**
  * park_for - somebody lacks @bytes of the pool
  * @first: he has not waited for that yet

@@ -12,10 +12,12 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "daemon/crash.h"
 #include "daemon/event.h"
+#include "daemon/keep.h"
 #include "daemon/log.h"
 #include "daemon/lookup.h"
 #include "daemon/park.h"
@@ -34,14 +36,22 @@ void persist_outcome(struct outcome *out, uid_t uid, const char *name)
 
 /*
  * Two commits of nothing leave the word as it was, but perhaps not the note:
- * that is part of the mark.
+ * that is part of the mark. So is what was asked for, or a file would bring
+ * back what has been taken back.
  */
-static uint64_t mark_of(uint64_t commit, const uint8_t *note)
+static uint64_t mark_of(uint64_t commit, const uint8_t *note, uint32_t flags,
+			uint64_t ttl)
 {
 	struct {
 		uint64_t commit;
+		uint64_t ttl;
+		uint64_t flags;
 		uint8_t note[SHM_NOTE_SIZE];
-	} what = { .commit = commit };
+	} what = {
+		.commit = commit,
+		.ttl = ttl,
+		.flags = flags & SNAPSHOT_FLAGS,
+	};
 
 	shm_copy(what.note, note, sizeof(what.note));
 	return snapshot_hash(&what, sizeof(what));
@@ -51,7 +61,8 @@ uint64_t persist_mark(const struct cache *cache)
 {
 	uint64_t commit = cache_commit(cache);
 
-	return mark_of(commit, cache->rows->note[shm_commit_parity(commit)]);
+	return mark_of(commit, cache->rows->note[shm_commit_parity(commit)],
+		       cache->index->flags, cache->index->ttl);
 }
 
 /* In the index as well: a daemon that adopts it need not write it again. */
@@ -123,7 +134,7 @@ static void saved(struct persist *p, struct snapshot_job *job)
 
 	persist_note(cache,
 		     mark_of(shm_commit_pack(header->tail, header->parity != 0),
-			     header->note),
+			     header->note, header->flags, header->ttl),
 		     header->taken);
 	*p->fault = '\0';
 	event_saved(cache, job);
@@ -257,6 +268,10 @@ static void loaded(struct cache *cache, struct outcome *out)
 		control_drop(cache);
 		return;
 	}
+	if (cache->index->ttl) /* or it would be over by now */
+		shm_store_relaxed(&cache->index->last_used,
+				  (uint64_t)time(NULL));
+	keep_added(cache);
 	lookup_add(cache);
 	if (cache_is_frozen(cache))
 		cache_shed(cache);

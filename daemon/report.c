@@ -81,6 +81,10 @@ static int info_init(struct info *info, const struct cache *cache)
 		m->parent = cache->parent->name;
 	m->children = cache->children;
 	info_words(m, cache);
+	m->has_pinned = true;
+	m->pinned = shm_load32_relaxed(&cache->index->flags) & SHM_CACHE_PINNED;
+	m->ttl = shm_load_relaxed(&cache->index->ttl);
+	m->has_ttl = m->ttl != 0;
 	if (cache->lease) {
 		m->has_writer_pid = true;
 		m->writer_pid = cache->lease->pid;

@@ -27,8 +27,10 @@
 #include "proto/shm.h"
 
 #define SNAPSHOT_MAGIC	 UINT64_C(0x3150414e53564b54) /* "TKVSNAP1" */
-#define SNAPSHOT_VERSION 2
+#define SNAPSHOT_VERSION 3
 #define SNAPSHOT_PAGE	 UINT64_C(4096)
+#define SNAPSHOT_FLAGS \
+	(SHM_CACHE_FROZEN | SHM_CACHE_PINNED | SHM_CACHE_ANONYMOUS)
 
 enum snapshot_section {
 	SNAPSHOT_LAYERS, /* struct snapshot_layer[layers] */
@@ -74,11 +76,12 @@ struct snapshot_header {
 	uint64_t last_used;
 	uint64_t compactions;
 	uint64_t evictions;
+	uint64_t ttl;
 	uint8_t note[SHM_NOTE_SIZE];
 	struct snapshot_part part[SNAPSHOT_SECTIONS];
 };
 
-static_assert(sizeof(struct snapshot_header) == 712, "file format");
+static_assert(sizeof(struct snapshot_header) == 720, "file format");
 static_assert(sizeof(struct snapshot_layer) == 16, "file format");
 
 /* A header and its table of layers. */

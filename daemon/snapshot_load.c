@@ -132,6 +132,11 @@ static void place_words(struct snapshot_job *job)
 	rows->head = header->tail;
 	rows->commit = shm_commit_pack(header->tail, header->parity);
 	index->mode = header->mode;
+	/* It is frozen again once it is whole. */
+	shm_store32_relaxed(&index->flags,
+			    index->flags | (header->flags & SNAPSHOT_FLAGS &
+					    ~(uint32_t)SHM_CACHE_FROZEN));
+	shm_store_relaxed(&index->ttl, header->ttl);
 	index->created = header->created;
 	shm_store_relaxed(&index->last_used, header->last_used);
 	shm_store_relaxed(&index->compactions, header->compactions);

@@ -10,6 +10,7 @@
 #include "daemon/errand.h"
 #include "daemon/event.h"
 #include "daemon/http.h"
+#include "daemon/keep.h"
 #include "daemon/lease.h"
 #include "daemon/log.h"
 #include "daemon/lookup.h"
@@ -51,6 +52,7 @@ static void on_adopted(struct cache *cache)
 	struct lease *lease;
 
 	store_add(&treekvd.store, cache);
+	keep_added(cache);
 	worker_give(control_least_loaded(), cache, &cache->give);
 	if (cache_is_frozen(cache) ||
 	    lease_restore(&lease, cache, &treekvd.loop, control_writer_died,

@@ -61,6 +61,7 @@ static const struct {
 	[STREAM_SNAPSHOT] = { "snapshot", CACHE | TAIL | BYTES | NS },
 	[STREAM_SNAPSHOT_FAILED] = { "snapshot_failed", CACHE | ERROR | TEXT },
 	[STREAM_PARK] = { "park", CACHE | TAIL | BYTES },
+	[STREAM_RECLAIM] = { "reclaim", CACHE | TAIL | BYTES },
 	[STREAM_RESTORE] = { "restore", CACHE | TAIL | BYTES | NS },
 	[STREAM_RESTORE_FAILED] = { "restore_failed", CACHE | ERROR | TEXT },
 	[STREAM_ADOPT] = { "adopt", COUNT | TEXT },

@@ -147,6 +147,8 @@ enum shm_cache_flags {
 	SHM_CACHE_HUGE = 1 << 3, /* rows is in huge pages */
 	SHM_CACHE_INDEX_HUGE = 1 << 4,
 	SHM_CACHE_DROPPED = 1 << 5, /* it has no name any more */
+	SHM_CACHE_PINNED = 1 << 6, /* it stays in memory */
+	SHM_CACHE_ANONYMOUS = 1 << 7, /* the daemon has named it */
 };
 
 struct shm_index {
@@ -181,9 +183,10 @@ struct shm_index {
 	uint64_t create_nonce; /* of the one that made the cache, or 0 */
 	uint64_t snapshot_mark; /* tells what the latest snapshot holds */
 	uint64_t snapshot_taken; /* seconds since 1970; 0: never */
+	uint64_t ttl; /* seconds that it may be idle; 0: for ever */
 	uint64_t frozen_parity; /* with FROZEN: that of commit */
 	uint32_t parent_ids; /* spec.ids of the parent */
-	uint8_t reserved[3456 - 420];
+	uint8_t reserved[3456 - 428];
 
 	/* Words that change; one line each. */
 	_Alignas(SHM_LINE) uint64_t generation; /* FUTEX_WAIT: its low half */

@@ -65,6 +65,10 @@ static inline int spec_option(struct treekv_spec *spec, const char *name,
 		memcpy(spec->model, value, strnlen(value, sizeof(spec->model)));
 		return 1;
 	}
+	if (!strcmp(name, "--ttl")) {
+		spec->ttl = number;
+		return 1;
+	}
 	for (size_t i = 0; i < sizeof(spec_numbers) / sizeof(*spec_numbers);
 	     i++)
 		if (!strcmp(name, spec_numbers[i].name)) {
