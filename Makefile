@@ -360,7 +360,7 @@ torture: deps-check ## T=600 seconds of killing everything, SEED=1
 
 bench: deps-bench ## measure; JSON and a table in $(O)/bench
 	$(Q)$(MAKE) all $(bench_programs) \
-		$(patsubst %,$(O)/tests/helpers/%,kvwriter kvwatch)
+		$(patsubst %,$(O)/tests/helpers/%,kvwriter kvwatch kvmany)
 	$(Q)python3 -B tests/bench/bench.py $(O)
 
 eval: deps-eval ## how good the policies are; TEXT="FILE...", EVAL=quick

@@ -122,6 +122,12 @@ ROWS = [
     ("park.2.ceiling", "the same", "Belady, the ceiling", "%", None),
     ("park.10", "the same, room for 10 %", "LRU", "%", ("ratio", ">=", 1)),
     ("park.10.ceiling", "the same", "Belady, the ceiling", "%", None),
+    ("many.p50", "attach, 1,000 caches, 64 processes at once: median", None,
+     "us", None),
+    ("many.p99", "the same: 99 of 100", None, "us", None),
+    ("many.parked.p50", "the same, room for 250 of them: median", None, "us",
+     None),
+    ("many.parked.p99", "the same: 99 of 100", None, "us", None),
     ("request.attach", "attach and detach, small cache", "two bare echoes",
      "us", None),
     ("request.miss", "attach to a name that is not there", "a bare echo",
@@ -456,6 +462,21 @@ def measure_idle(build, socket, pid):
     return {"idle": {"ours": [woken], "theirs": []}}
 
 
+def measure_many(build, folder, name, attaches, pool):
+    """A thousand caches of 44 KiB, attached to and added to."""
+    with daemon(build, folder, name, "never", "--pool", pool,
+                "--snapshot-on-stop", "no"):
+        done = subprocess.run(
+            [build / "tests/helpers/kvmany", "--attaches", attaches],
+            check=True, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+            text=True, env={**os.environ, "TREEKV_SOCKET":
+                            str(folder / f"{name}.sock")})
+    words = done.stdout.split()
+    at = dict(zip(words[0::2], words[1::2]))
+    return {f"{name}.{which}": {"ours": [float(at[which])], "theirs": []}
+            for which in ("p50", "p99")}
+
+
 # ---- snapshots against fio, on the file system of the build directory ----
 
 def ctl(build, socket, *arguments):
@@ -599,6 +620,10 @@ def measure_main(build, folder, huge, measured, missing):
     measure_watching(build, folder, measured, missing)
     guarded(measured, missing, ["top"], measure_top, build, folder)
     guarded(measured, missing, names_of("park"), bench, build, "park")
+    guarded(measured, missing, ["many.p50", "many.p99"], measure_many, build,
+            folder, "many", "6400", "1G")
+    guarded(measured, missing, names_of("many.parked"), measure_many, build,
+            folder, "many.parked", "640", "11000K")
 
 
 def measure_all(build, no_huge):
