@@ -13,6 +13,9 @@ Some writers punch holes into the rows of their own cache. Whoever attaches to
 it afterwards is told where: all that is not in the hole must still be right, or
 the cache be quarantined, until it is dropped; and no other cache may be either.
 
+Often the pool has no room for all of them, so that idle ones are parked and come
+back; some are parked by request, pinned, or given a second to live.
+
 Others try to attach where somebody writes: they must be refused, unless he has
 let go by then.
 
@@ -44,6 +47,7 @@ SHAPES = [[], ["--policy", "h2o", "--slack", "64"], ["--layers", "5"],
 REFUSALS = {
     "leases lost": re.compile("the lease of cache \\S+ (was broken|is lost)"),
     "breaks met": re.compile("lease of cache \\S+ is being broken; try again"),
+    "finding no room": re.compile("the pool is used up: .* no idle cache"),
     "creations met": re.compile("cache \\S+ is being created"),
 }
 INTRUDER = re.compile("is being written by process|is being broken|"
@@ -94,8 +98,12 @@ class Torture:
     # ---- the service ----
 
     def start(self):
+        pages = self.random.choice(["never", "prefer"])
+        small = "300K" if pages == "never" else "8M"
         options = ["--workers", str(self.random.randint(1, 3)),
-                   "--huge-pages", self.random.choice(["never", "prefer"]),
+                   "--huge-pages", pages,
+                   "--pool", self.random.choice([small, small, "1G"]),
+                   "--high-water", self.random.choice(["50", "90", "100"]),
                    "--snapshot-every", self.random.choice(["0", "1"]),
                    "--restore", self.random.choice(["lazy", "eager"])]
         self.keeper = subprocess.Popen(
@@ -312,6 +320,21 @@ class Torture:
         if cache.name not in self.listed():
             self.fault(f"{cache.name}: neither in memory nor on disk")
 
+    def park(self):
+        cache = self.random.choice(self.caches)
+        done, why = self.ctl("park", cache.name)
+        if done:
+            self.totals["parks asked for"] += 1
+        elif "No space" in why or "No such file" in why:
+            self.fault(f"{cache.name}: not parked: {why.strip()}")
+
+    def keep(self):
+        cache = self.random.choice(self.caches)
+        how = self.random.choice([["pin"], ["unpin"], ["unpin"],
+                                  ["ttl", "1s"], ["ttl", "none"]])
+        done, _ = self.ctl(*how, cache.name)
+        self.totals["pins and times to live"] += done
+
     def restart(self):
         """Stopped in good order, the writers too: caches come from disk."""
         for cache in self.writing():
@@ -350,7 +373,8 @@ class Torture:
                            (self.break_lease, 10), (self.snapshot, 12),
                            (self.drop, 4), (self.restore, 4), (self.punch, 4),
                            (self.intrude, 8), (self.restart, 1),
-                           (self.lie, 3), (self.sharing.freeze, 6),
+                           (self.lie, 3), (self.park, 8), (self.keep, 5),
+                           (self.sharing.freeze, 6),
                            (self.sharing.fork, 20), (self.sharing.read, 20),
                            (self.sharing.kill, 6),
                            (self.sharing.drop_prefix, 2))
@@ -394,6 +418,7 @@ class Torture:
     def check_log(self):
         with open(os.path.join(self.directory, "log")) as log:
             for line in log:
+                self.totals["parked"] += 'event="cache parked"' in line
                 if not re.search('event="cache (damaged|quarantined)"', line):
                     continue
                 name = re.search(r"name=(\S+)", line)
