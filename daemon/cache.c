@@ -19,6 +19,7 @@
 #include "daemon/clock.h"
 #include "daemon/hole.h"
 #include "daemon/log.h"
+#include "daemon/ready.h"
 #include "daemon/segment.h"
 #include "proto/barrier.h"
 
@@ -89,12 +90,14 @@ static int rows_make(struct cache *cache, uint64_t bytes,
 		.mode = mode,
 	};
 	struct segment segment;
-	int r = segment_new(&segment, &request);
+	bool present;
+	int r = ready_take(&segment, &request, &present);
 
 	if (r)
 		return r;
 	cache->rows_fd = segment.fd;
 	cache->rows_size = segment.size;
+	cache->faulted_in = present ? segment.size : 0;
 	cache->huge = segment.huge;
 	*ret = segment.map;
 	return 0;

@@ -162,6 +162,15 @@ const struct option_row config_options[] = {
 	  .max = 100,
 	  .offset = offsetof(struct config, high_water),
 	  .live = true },
+	{ .name = "ready",
+	  .metavar = "SIZE",
+	  .text = "0",
+	  .help = "of what the pool has left: memory kept cleared, of the sizes "
+		  "of caches made lately, so that the next ones need not "
+		  "wait for it",
+	  .type = OPTION_SIZE,
+	  .offset = offsetof(struct config, ready),
+	  .live = true },
 	{ .name = "reclaim-named",
 	  .metavar = "park|drop|never",
 	  .text = "park",

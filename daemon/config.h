@@ -44,6 +44,7 @@ struct config {
 	uint32_t snapshot_limit; /* seconds that a stop takes for it at most */
 	int restore;
 	uint32_t high_water; /* percent of the pool */
+	uint64_t ready; /* bytes */
 	int reclaim_named;
 	int reclaim_anonymous;
 	int reclaim_frozen;

@@ -8,7 +8,7 @@
 #include <stdint.h>
 #include <stdio.h>
 
-#define CONFIG_OPTIONS 19
+#define CONFIG_OPTIONS 20
 
 enum option_type {
 	OPTION_PATH,

@@ -21,6 +21,7 @@
 #include "daemon/log.h"
 #include "daemon/park.h"
 #include "daemon/persist.h"
+#include "daemon/ready.h"
 #include "daemon/service.h"
 
 #define STATUS_PAUSE 1 /* seconds */
@@ -122,6 +123,7 @@ static bool about_to_sleep(struct loop *loop)
 
 	keep_look();
 	park_look();
+	ready_look();
 	if (duty.pausing || !service_is_managed())
 		return false;
 	put_status(status);

@@ -7,6 +7,7 @@
 #include "daemon/http.h"
 #include "daemon/metrics.h"
 #include "daemon/persist_disk.h"
+#include "daemon/ready.h"
 #include "daemon/stream.h"
 #include "proto/barrier.h"
 
@@ -242,6 +243,18 @@ static uint64_t parked(const struct control *control)
 	return n;
 }
 
+static uint64_t kept_ready(const struct control *control)
+{
+	(void)control;
+	return ready_bytes();
+}
+
+static uint64_t taken_ready(const struct control *control)
+{
+	(void)control;
+	return ready_taken();
+}
+
 const struct metric metrics[] = {
 	{ "uptime_seconds", "Time since the daemon started", "seconds", false,
 	  uptime },
@@ -316,6 +329,9 @@ const struct metric metrics[] = {
 	  true, count_park_failures },
 	{ "reclaims_total", "Caches dropped to make room, as configured", "",
 	  true, count_reclaims },
+	{ "ready_bytes", "Cleared memory kept for new caches", "bytes", false,
+	  kept_ready },
+	{ "ready_taken_total", "Caches made of it", "", true, taken_ready },
 	{ "heap_allocated_bytes", "The daemon's own memory in use", "bytes",
 	  false, heap_allocated },
 	{ "heap_resident_bytes", "The daemon's own memory, resident", "bytes",

@@ -13,13 +13,24 @@
 #define SEALS_SIZE (F_SEAL_SHRINK | F_SEAL_GROW)
 #define UNMAP_STEP (UINT64_C(16) << 20) /* of huge pages as well */
 
+int segment_map(void **ret, int fd, uint64_t size)
+{
+	void *map = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+
+	if (map == MAP_FAILED)
+		return -errno;
+	madvise(map, size, MADV_DONTDUMP);
+	*ret = map;
+	return 0;
+}
+
 static int make(struct segment *ret, const struct segment_request *request,
 		bool huge)
 {
 	unsigned int flags = MFD_CLOEXEC | MFD_ALLOW_SEALING;
 	uint64_t size = layout_round(request->bytes, huge);
 	void *map;
-	int fd, r;
+	int fd, r = 0;
 
 	if (huge)
 		flags |= MFD_HUGETLB | MFD_HUGE_2MB;
@@ -28,11 +39,13 @@ static int make(struct segment *ret, const struct segment_request *request,
 		return -errno;
 	if (fchmod(fd, 0600) || ftruncate(fd, size) ||
 	    fcntl(fd, F_ADD_SEALS, SEALS_SIZE | request->seals))
-		goto fail;
-	map = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
-	if (map == MAP_FAILED)
-		goto fail;
-	madvise(map, size, MADV_DONTDUMP);
+		r = -errno;
+	else
+		r = segment_map(&map, fd, size);
+	if (r) {
+		close(fd);
+		return r;
+	}
 	*ret = (struct segment){
 		.fd = fd,
 		.map = map,
@@ -40,10 +53,6 @@ static int make(struct segment *ret, const struct segment_request *request,
 		.huge = huge,
 	};
 	return 0;
-fail:
-	r = -errno;
-	close(fd);
-	return r;
 }
 
 int segment_new(struct segment *ret, const struct segment_request *request)

@@ -30,6 +30,9 @@ struct segment {
  */
 int segment_new(struct segment *ret, const struct segment_request *request);
 
+/* A writable mapping of one. Return: 0 or a negative errno. */
+int segment_map(void **ret, int fd, uint64_t size);
+
 /* A descriptor that cannot write. Return: it, or a negative errno. */
 int segment_reopen(int fd);
 

@@ -16,6 +16,7 @@
 #include "daemon/lookup.h"
 #include "daemon/persist.h"
 #include "daemon/prefill.h"
+#include "daemon/ready.h"
 #include "daemon/report.h"
 #include "daemon/service.h"
 #include "daemon/takeover.h"
@@ -199,6 +200,7 @@ unsigned int control_stop(void)
 	if (treekvd.kept)
 		let_go();
 	persist_exit();
+	ready_exit();
 	takeover_exit();
 	prefill_exit();
 	report_kept_exit();

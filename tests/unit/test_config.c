@@ -225,7 +225,7 @@ static void test_refused_flags_say_why(void **state)
 		"--socket, --state-dir, --pool, --huge-pages, "
 		"--workers, --log-level, --snapshot-every, "
 		"--snapshot-rate, --snapshot-on-stop, "
-		"--snapshot-limit, --restore, --high-water, --reclaim-named, --reclaim-anonymous, --reclaim-frozen, "
+		"--snapshot-limit, --restore, --high-water, --ready, --reclaim-named, --reclaim-anonymous, --reclaim-frozen, "
 		"--metrics, --metrics-tenants, --config, --keeper; see treekvd --help\n");
 	assert_refused(
 		"here", NULL,
@@ -233,7 +233,7 @@ static void test_refused_flags_say_why(void **state)
 		"--socket, --state-dir, --pool, --huge-pages, "
 		"--workers, --log-level, --snapshot-every, "
 		"--snapshot-rate, --snapshot-on-stop, "
-		"--snapshot-limit, --restore, --high-water, --reclaim-named, --reclaim-anonymous, --reclaim-frozen, "
+		"--snapshot-limit, --restore, --high-water, --ready, --reclaim-named, --reclaim-anonymous, --reclaim-frozen, "
 		"--metrics, --metrics-tenants, --config, --keeper; see treekvd --help\n");
 	assert_refused("--pool", NULL, "treekvd: --pool lacks its SIZE\n");
 	assert_refused("--workers", "0",
@@ -269,7 +269,7 @@ static void test_refused_files_name_the_line(void **state)
 		"2: there is no option 'worker'; there are "
 		"socket, state-dir, pool, huge-pages, workers, "
 		"log-level, snapshot-every, snapshot-rate, "
-		"snapshot-on-stop, snapshot-limit, restore, high-water, reclaim-named, reclaim-anonymous, reclaim-frozen, "
+		"snapshot-on-stop, snapshot-limit, restore, high-water, ready, reclaim-named, reclaim-anonymous, reclaim-frozen, "
 		"metrics, "
 		"metrics-tenants");
 	assert_file_refused(
@@ -277,7 +277,7 @@ static void test_refused_files_name_the_line(void **state)
 		"1: there is no option 'config'; there are "
 		"socket, state-dir, pool, huge-pages, workers, "
 		"log-level, snapshot-every, snapshot-rate, "
-		"snapshot-on-stop, snapshot-limit, restore, high-water, reclaim-named, reclaim-anonymous, reclaim-frozen, "
+		"snapshot-on-stop, snapshot-limit, restore, high-water, ready, reclaim-named, reclaim-anonymous, reclaim-frozen, "
 		"metrics, "
 		"metrics-tenants");
 	assert_file_refused("workers 2\n",
