@@ -231,8 +231,9 @@ static bool room_comes_beside(const struct room_try *try, uint64_t bytes,
 }
 
 bool fork_attempt(struct conn *conn, uint64_t id, const Treekv__Fork *request,
-		  const struct room_try *try)
+		  struct room_try *try)
 {
+	enum persist_answer answer = PERSIST_IS_ELSEWHERE;
 	char why[CONTROL_REASON_SIZE] = "the daemon has no memory";
 	char room[CREATION_NAME_SIZE];
 	const char *name =
@@ -244,6 +245,10 @@ bool fork_attempt(struct conn *conn, uint64_t id, const Treekv__Fork *request,
 
 	if (!name || is_taken(conn, id, name, request->nonce))
 		return true;
+	if (request->parent)
+		answer = persist_fetch(conn, id, request->parent, try);
+	if (answer != PERSIST_IS_ELSEWHERE)
+		return answer == PERSIST_ANSWERS;
 	plan = calloc(1, sizeof(*plan));
 	if (plan)
 		r = fork_off(conn, id, plan, request, name, &bytes, why,

@@ -20,6 +20,6 @@ struct room_try;
  * itself; -EMEDIUMTYPE, -EINVAL it cannot be (fork_make.h); -ENOSPC, -EMFILE.
  */
 bool fork_attempt(struct conn *conn, uint64_t id, const Treekv__Fork *request,
-		  const struct room_try *try);
+		  struct room_try *try);
 
 #endif /* TREEKVD_FORK_H */

@@ -23,6 +23,7 @@
 #include "daemon/park.h"
 #include "daemon/persist_impl.h"
 #include "daemon/report.h"
+#include "daemon/room.h"
 #include "daemon/spec.h"
 #include "proto/barrier.h"
 
@@ -263,9 +264,11 @@ static void loaded(struct cache *cache, struct outcome *out)
 	persist.jobs--;
 	persist.ended++;
 	cache->pending = false;
+	treekvd.store.settled++;
 	if (out->error) {
 		persist_tell(cache, out);
 		control_drop(cache);
+		room_again();
 		return;
 	}
 	if (cache->index->ttl) /* or it would be over by now */
@@ -277,6 +280,7 @@ static void loaded(struct cache *cache, struct outcome *out)
 		cache_shed(cache);
 	treekvd.counters.restores++;
 	persist_tell(cache, out);
+	room_again();
 	control_leave(cache);
 }
 

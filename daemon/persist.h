@@ -13,6 +13,7 @@
 
 struct asked;
 struct control_wish;
+struct room_try;
 
 /* A cache's snapshots; cache_free() frees it. */
 struct persist {
@@ -64,6 +65,10 @@ enum persist_answer {
 enum persist_answer persist_attach(struct conn *conn, uint64_t id,
 				   const char *name,
 				   const struct control_wish *wish);
+
+/* The same without attaching: to be asked again when it is there. */
+enum persist_answer persist_fetch(struct conn *conn, uint64_t id,
+				  const char *name, struct room_try *try);
 
 /* Does attaching restore something of that name? */
 bool persist_is_on_disk(uid_t uid, const char *name);

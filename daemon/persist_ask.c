@@ -523,3 +523,27 @@ enum persist_answer persist_attach(struct conn *conn, uint64_t id,
 		attach_when_loaded(conn, id, cache, wish);
 	return PERSIST_ANSWERS;
 }
+
+enum persist_answer persist_fetch(struct conn *conn, uint64_t id,
+				  const char *name, struct room_try *try)
+{
+	struct cache *cache = control_look_up(conn, name);
+	uid_t uid = conn_peer(conn)->uid;
+	struct outcome out;
+	int r = 0;
+
+	if (cache ? !persist_is_loading(cache) : !is_looked_up(uid, name))
+		return PERSIST_IS_ELSEWHERE;
+	if (!cache)
+		r = persist_load(&cache, uid, name, NULL, &out);
+	if (r == -ENOENT)
+		return PERSIST_IS_ELSEWHERE;
+	if (r == -ENOSPC && room_comes(try, out.lacks))
+		return PERSIST_LACKS_ROOM;
+	if (r) {
+		control_refuse(conn, id, r, "%s", out.text);
+		return PERSIST_ANSWERS;
+	}
+	try->loads = true;
+	return PERSIST_LACKS_ROOM;
+}

@@ -5,6 +5,8 @@
  * have others parked for it, and waits for these. It is refused when nobody can
  * be, or as soon as parking fails: it waits for a disk, but not for a broken one.
  *
+ * A fork also waits here for a parent that is on disk.
+ *
  * It is kept as it came, and carried out anew each time: meanwhile somebody may
  * have made, dropped or restored the very cache that it is about.
  */
@@ -42,7 +44,7 @@ bool room_comes(const struct room_try *try, uint64_t bytes)
 
 /* Return: false when it is to wait; else it is answered, or will be. */
 static bool attempt(struct conn *conn, const Treekv__Request *request,
-		    const struct room_try *try)
+		    struct room_try *try)
 {
 	if (request->body_case == TREEKV__REQUEST__BODY_CREATE)
 		return creation_attempt(conn, request->id, request->create,
@@ -60,7 +62,13 @@ static bool wants_progress(const Treekv__Request *request)
 	       request->attach->progress;
 }
 
-static int wait_for_room(struct conn *conn, const Treekv__Request *request)
+static uint64_t until(const struct room_try *try)
+{
+	return treekvd.store.settled + (try->loads ? 1 : coming());
+}
+
+static int wait_for_room(struct conn *conn, const Treekv__Request *request,
+			 const struct room_try *try)
 {
 	size_t size = treekv__request__get_packed_size(request);
 	struct waiting *w = malloc(sizeof(*w) + size);
@@ -69,7 +77,7 @@ static int wait_for_room(struct conn *conn, const Treekv__Request *request)
 		return -ENOMEM;
 	w->conn = conn;
 	w->id = request->id;
-	w->until = treekvd.store.settled + coming();
+	w->until = until(try);
 	w->size = treekv__request__pack(request, w->request);
 	w->asked = wants_progress(request) ? persist_watch(conn, request->id) :
 					     NULL;
@@ -87,7 +95,7 @@ static void waiting_free(struct waiting *w)
 /* Return: as attempt(). */
 static bool attempt_again(struct waiting *w)
 {
-	const struct room_try try = {
+	struct room_try try = {
 		.last = treekvd.store.settled >= w->until,
 	};
 	Treekv__Request *request =
@@ -101,7 +109,7 @@ static bool attempt_again(struct waiting *w)
 	}
 	over = attempt(w->conn, request, &try);
 	if (!over && try.last)
-		w->until = treekvd.store.settled + coming();
+		w->until = until(&try);
 	treekv__request__free_unpacked(request, NULL);
 	return over;
 }
@@ -121,7 +129,7 @@ void room_ask(struct conn *conn, const Treekv__Request *request)
 {
 	struct room_try try = { .first = true, .last = !coming() };
 
-	if (attempt(conn, request, &try) || !wait_for_room(conn, request))
+	if (attempt(conn, request, &try) || !wait_for_room(conn, request, &try))
 		return;
 	control_refuse(conn, request->id, -ENOMEM,
 		       "the daemon has no memory to wait for room");

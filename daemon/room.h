@@ -16,6 +16,7 @@
 struct room_try {
 	bool first; /* it has not waited yet */
 	bool last; /* nobody is about to leave: only parking can help */
+	bool loads; /* set by it: it waits for a cache to come from disk */
 };
 
 /**

@@ -26,7 +26,7 @@ struct store {
 	uint64_t leaving_bytes;
 	uint32_t parking; /* to leave once they are on disk */
 	uint64_t parking_bytes;
-	uint64_t settled; /* that have left, or were to and will not */
+	uint64_t settled; /* have left, or stay after all, or are restored */
 	bool changed; /* since park_look() has looked: more is used, or idle */
 	struct park_queue queue; /* those with a name: who is parked first */
 };

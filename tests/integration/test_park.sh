@@ -240,6 +240,34 @@ pool_is_empty()
 	[ "$(metric pool_used_bytes)" -eq 0 ]
 }
 
+# ---- frozen caches and their forks
+
+test_frozen()
+{
+	start_daemon --pool 160K # three
+	writer --cache prefix --steps 30 --freeze >/dev/null
+	check "a frozen cache is parked" "$treekvctl" park prefix
+	check "as such" is prefix parked
+	check "a fork brings it back" writer --cache child --fork prefix \
+		--pinned 30 --steps 100
+	check "frozen" is prefix frozen
+	"$treekvctl" park prefix 2>"$dir/why"
+	says "with a fork it stays" "$dir/why" "has forks"
+	"$treekvctl" park child 2>"$dir/why"
+	says "as does the fork" "$dir/why" "is a fork"
+	fill 1 6
+	check "also when others need room" is prefix frozen
+	check "and is whole" writer --cache prefix --read --steps 30
+	check "the fork, too" writer --cache child --attach --pinned 30 \
+		--steps 10
+	"$treekvctl" drop child >/dev/null
+	check "without forks it may go" "$treekvctl" park prefix
+	check "and comes back for a reader" writer --cache prefix --read \
+		--steps 30
+	stop_daemon
+	rm -rf "$dir/state"
+}
+
 # ---- not ahead of time, and not without a way back
 
 test_high_water()
@@ -338,6 +366,7 @@ test_more_than_memory
 test_side_by_side
 test_in_use
 test_by_request
+test_frozen
 test_high_water
 test_full_of_writers
 test_disk_full

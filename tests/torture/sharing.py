@@ -15,6 +15,7 @@ SHAPES = [[], ["--policy", "h2o", "--slack", "64"], ["--layers", "5"],
           ["--policy", "streaming"]]
 PREFIXES = 3
 GUESTS = 4
+NO_ROOM = re.compile("the pool is used up")
 # What a reader of somebody's cache may meet.
 GONE = re.compile("there is no cache|is another one by now|is being created|"
                   "is quarantined|left a tail that no order")
@@ -65,6 +66,10 @@ class Sharing:
             self.writer("--cache", prefix.name, "--exclusive", "--steps",
                         str(prefix.tokens), "--freeze", "--per-step-max", "1",
                         *prefix.shape), capture_output=True, text=True)
+        if done.returncode == 3 and NO_ROOM.search(done.stderr):
+            self.torture.ctl("drop", prefix.name)
+            self.totals["prefixes without room"] += 1
+            return
         if done.returncode:
             self.torture.fault(f"{prefix.name}: {done.stderr.strip()}")
             return
@@ -125,6 +130,8 @@ class Sharing:
         self.totals["rows checked"] += int(rows[1]) if rows else 0
         if code == 3 and guest.kind == "read" and GONE.search(errors):
             self.totals["readers refused"] += 1
+        elif code == 3 and NO_ROOM.search(errors):
+            self.totals["guests without room"] += 1
         elif code:
             self.torture.fault(f"{guest.kind} {guest.name}: {code}: "
                                f"{errors.strip()}")
