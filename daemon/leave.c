@@ -154,7 +154,9 @@ void control_lease_over(struct lease *lease)
 	lease_free(lease);
 	cache->ending--;
 	treekvd.store.changed = true;
+	treekvd.store.settled++; /* it is idle, and may be parked */
 	control_leave(cache);
+	room_again();
 }
 
 void control_end_lease(struct lease *lease)

@@ -219,8 +219,11 @@ void park_saved(struct cache *cache, int error, const char *text)
 	char why[256];
 	int reason;
 
-	if (!cache->parking)
+	if (!cache->parking) {
+		treekvd.store.settled++; /* it may be parked now */
+		room_again();
 		return;
+	}
 	cache->parking = false; /* no obstacle to itself */
 	obstacle = obstacle_of(cache, &reason);
 	cache->parking = true;
@@ -297,6 +300,16 @@ static void hurry(void)
 			shm_store_relaxed(&c->persist->job->rate, 0);
 }
 
+/* Is somebody about to become idle, who will settle then? */
+static bool is_any_ending(void)
+{
+	const struct cache *c = treekvd.store.first;
+
+	while (c && !(c->named && !c->lease && (c->ending || persist_holds(c))))
+		c = c->next;
+	return c;
+}
+
 bool park_for(uint64_t bytes, bool first)
 {
 	const struct store *store = &treekvd.store;
@@ -307,7 +320,7 @@ bool park_for(uint64_t bytes, bool first)
 	       reclaim_next(disk))
 		;
 	hurry();
-	return store->leaving || store->parking;
+	return store->leaving || store->parking || (disk && is_any_ending());
 }
 
 const char *park_obstacle(void)

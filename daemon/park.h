@@ -25,7 +25,7 @@ void park_expired(struct cache *cache);
  * park_for - somebody lacks @bytes of the pool
  * @first: he has not waited for that yet
  *
- * Return: whether somebody is on his way out, or being written for that.
+ * Return: whether it is worth waiting for who settles next.
  */
 bool park_for(uint64_t bytes, bool first);
 

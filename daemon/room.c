@@ -64,7 +64,7 @@ static bool wants_progress(const Treekv__Request *request)
 
 static uint64_t until(const struct room_try *try)
 {
-	return treekvd.store.settled + (try->loads ? 1 : coming());
+	return treekvd.store.settled + (try->loads || !coming() ? 1 : coming());
 }
 
 static int wait_for_room(struct conn *conn, const Treekv__Request *request,
@@ -114,15 +114,25 @@ static bool attempt_again(struct waiting *w)
 	return over;
 }
 
+/* An attempt may settle somebody itself: then there is one more round. */
 void room_again(void)
 {
-	struct waiting *w = TAILQ_FIRST(&waiting), *next;
+	static bool under_way, once_more;
+	struct waiting *w, *next;
 
-	for (; w; w = next) {
-		next = TAILQ_NEXT(w, link);
-		if (attempt_again(w))
-			waiting_free(w);
+	once_more = true;
+	if (under_way)
+		return;
+	under_way = true;
+	while (once_more) {
+		once_more = false;
+		for (w = TAILQ_FIRST(&waiting); w; w = next) {
+			next = TAILQ_NEXT(w, link);
+			if (attempt_again(w))
+				waiting_free(w);
+		}
 	}
+	under_way = false;
 }
 
 void room_ask(struct conn *conn, const Treekv__Request *request)

@@ -73,8 +73,8 @@ is_quiet()
 test_in_memory()
 {
 	start_daemon --pool 1G --workers 2
-	check "$caches caches, 64 processes" many ||
-		sed 's/^/# /' "$dir/err"
+	check "$caches caches, 64 processes" many
+	sed "s,^,# ," "$dir/err"
 	echo "# in memory: $(head -n 1 "$dir/out") us"
 	"$treekvctl" status --json >"$dir/status"
 	says "all are there" "$dir/status" "\"caches\": $caches,"
@@ -100,8 +100,8 @@ test_in_memory()
 test_parked()
 {
 	start_daemon --pool $((caches / 4 * 44))K --workers 2
-	check "the same where a quarter fits" many ||
-		sed 's/^/# /' "$dir/err"
+	check "the same where a quarter fits" many
+	sed "s,^,# ," "$dir/err"
 	echo "# a quarter fits: $(head -n 1 "$dir/out") us"
 	"$treekvctl" status --json >"$dir/status"
 	check "some are parked" refuses grep -q '"caches_parked": 0,' \
