@@ -123,6 +123,7 @@ static void on_request(struct conn *conn, const Treekv__Request *request)
 	switch (request->body_case) {
 	case TREEKV__REQUEST__BODY_CREATE:
 	case TREEKV__REQUEST__BODY_ATTACH:
+	case TREEKV__REQUEST__BODY_FORK:
 		room_ask(conn, request);
 		return;
 	case TREEKV__REQUEST__BODY_DETACH:
@@ -142,9 +143,6 @@ static void on_request(struct conn *conn, const Treekv__Request *request)
 		return;
 	case TREEKV__REQUEST__BODY_BREAK_LEASE:
 		takeover_on_break(conn, id, request->break_lease);
-		return;
-	case TREEKV__REQUEST__BODY_FORK:
-		room_ask(conn, request);
 		return;
 	case TREEKV__REQUEST__BODY_LOOKUP:
 		lookup_on_lookup(conn, id, request->lookup);
