@@ -10,6 +10,7 @@ import os
 import re
 import signal
 import subprocess
+import tempfile
 
 SHAPES = [[], ["--policy", "h2o", "--slack", "64"], ["--layers", "5"],
           ["--policy", "streaming"]]
@@ -31,11 +32,20 @@ class Prefix:
 class Guest:
     """A process, and what it does: "fork" or "read"."""
 
-    def __init__(self, kind, name, prefix, process):
+    def __init__(self, kind, name, prefix, floor, command):
         self.kind = kind
         self.name = name
         self.prefix = prefix
-        self.process = process
+        self.floor = floor  # tokens that were committed before it
+        # Not a pipe, which nobody would read until the end.
+        self.out = tempfile.TemporaryFile("w+")
+        self.process = subprocess.Popen(command, stdout=self.out,
+                                        stderr=subprocess.PIPE, text=True)
+
+    def output(self):
+        """What it has said, once it has ended."""
+        self.out.seek(0)
+        return self.out.read()
 
 
 class Sharing:
@@ -50,11 +60,9 @@ class Sharing:
     def writer(self, *options):
         return [os.path.join(self.torture.helpers, "kvwriter"), *options]
 
-    def start(self, kind, name, prefix, *options):
-        process = subprocess.Popen(
-            self.writer("--cache", name, *options), stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE, text=True)
-        self.guests.append(Guest(kind, name, prefix, process))
+    def start(self, kind, name, prefix, floor, *options):
+        self.guests.append(Guest(kind, name, prefix, floor,
+                                 self.writer("--cache", name, *options)))
 
     def freeze(self):
         if len(self.prefixes) >= PREFIXES:
@@ -81,9 +89,10 @@ class Sharing:
             return
         prefix = self.random.choice(self.prefixes)
         self.number += 1
-        self.start("fork", f"f{self.number}", prefix, "--fork", prefix.name,
-                   "--pinned", str(prefix.tokens), "--steps",
-                   self.random.choice(["10", "3000", "100000"]), *prefix.shape)
+        self.start("fork", f"f{self.number}", prefix, 0, "--progress",
+                   "--fork", prefix.name, "--pinned", str(prefix.tokens),
+                   "--steps", self.random.choice(["10", "3000", "100000"]),
+                   *prefix.shape)
         self.totals["forks"] += 1
 
     def read(self):
@@ -95,7 +104,8 @@ class Sharing:
         if not there:
             return
         name, shape, tail = self.random.choice(there)
-        self.start("read", name, None, "--read", "--steps", str(tail), *shape)
+        self.start("read", name, None, 0, "--read", "--steps", str(tail),
+                   *shape)
         self.totals["readers"] += 1
 
     def kill(self):
@@ -108,11 +118,15 @@ class Sharing:
         guest.process.communicate()
         self.guests.remove(guest)
         self.totals["fork writers killed"] += 1
-        # One that was still being made goes with him.
-        if self.torture.listed().get(guest.name, "creating") != "creating":
-            self.start("fork", guest.name, guest.prefix, "--attach",
-                       "--pinned", str(guest.prefix.tokens), "--steps", "50",
-                       *guest.prefix.shape)
+        # One of which he had not heard yet goes with him.
+        said = re.findall(r"committed (\d+)", guest.output())
+        if said or guest.floor:
+            self.start("fork", guest.name, guest.prefix,
+                       int(said[-1]) if said else guest.floor, "--attach",
+                       "--progress", "--pinned", str(guest.prefix.tokens),
+                       "--steps", "50", *guest.prefix.shape)
+        else:
+            self.torture.ctl("drop", guest.name)
 
     def drop_prefix(self):
         if not self.prefixes:
@@ -124,7 +138,8 @@ class Sharing:
             self.totals["prefixes dropped"] += 1
 
     def ended(self, guest):
-        out, errors = guest.process.communicate()
+        _, errors = guest.process.communicate()
+        out = guest.output()
         code = guest.process.returncode
         rows = re.search(r"rows (\d+)", out)
         self.totals["rows checked"] += int(rows[1]) if rows else 0
@@ -135,6 +150,10 @@ class Sharing:
         elif code:
             self.torture.fault(f"{guest.kind} {guest.name}: {code}: "
                                f"{errors.strip()}")
+        tail = re.search(r"^tail (\d+)", out, re.MULTILINE)
+        if tail and int(tail[1]) < guest.floor:
+            self.torture.fault(f"fork {guest.name}: ends at {tail[1]}, "
+                               f"{guest.floor} were committed")
         if guest.kind == "fork":
             self.torture.ctl("drop", guest.name)
 
