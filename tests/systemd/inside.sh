@@ -490,16 +490,26 @@ serve_again()
 
 case_many()
 {
+	local conf=/etc/treekvd/treekvd.conf
+
 	: >$work/fill
 	serve_again 256 1000
 	serve_again 1000 0
 	check "1,024 caches" fill_to 1024
+	check "one more has an idle one parked" as alice "$here/kvwriter" \
+		--cache onemore --steps 8
+	check "and there are 1,024" metric_is caches 1024
+	echo 'reclaim-named = never' >>$conf
+	systemctl reload treekvd
+	check "no idle cache may be parked" wait_for log_says \
+		'event="option changed" name=reclaim-named'
 	if as alice "$here/kvwriter" --cache toomany --steps 1 >$work/out \
 		2>&1 || ! grep -q 'keep over a restart' $work/out; then
-		not_ok "one more is refused, with the reason" $work/out
+		not_ok "then one more is refused, with the reason" $work/out
 	else
-		ok "one more is refused, with the reason"
+		ok "then one more is refused, with the reason"
 	fi
+	sed -i '/^reclaim-named/d' $conf
 }
 
 case_pages()
