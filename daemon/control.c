@@ -14,6 +14,7 @@
 #include "daemon/freeze.h"
 #include "daemon/histogram.h"
 #include "daemon/keep.h"
+#include "daemon/log.h"
 #include "daemon/lookup.h"
 #include "daemon/park.h"
 #include "daemon/persist.h"
@@ -90,6 +91,8 @@ static void on_drop(struct conn *conn, uint64_t id, const Treekv__Drop *request)
 
 	if (!cache && !request->has_cache && !request->keep_snapshot &&
 	    !persist_drop_file(uid, request->name)) {
+		log_info("snapshot dropped", "name=%s uid=%u pid=%d",
+			 request->name, uid, conn_peer(conn)->pid);
 		control_done(conn, id);
 		return;
 	}

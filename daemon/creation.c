@@ -421,10 +421,16 @@ int control_room(struct shm_spec *spec, const uint32_t *budgets,
 		 const struct layout_fork *fork, uint64_t *bytes, char *why,
 		 size_t size)
 {
-	int r = count_check(why, size);
+	int r;
 
 	*bytes = cache_bytes_wanted(
 		spec, budgets, fork,
 		(enum config_huge_pages)treekvd.config->huge_pages);
-	return r ? r : pool_check(*bytes, why, size);
+	r = pool_check(*bytes, why, size);
+	if (r)
+		return r;
+	r = count_check(why, size);
+	if (r)
+		*bytes = 1; /* whoever goes is enough */
+	return r;
 }
