@@ -27,6 +27,7 @@ class Prefix:
         self.name = f"p{number}"
         self.shape = shape
         self.tokens = tokens
+        self.dropped = False    # or about to be
 
 
 class Guest:
@@ -41,6 +42,11 @@ class Guest:
         self.out = tempfile.TemporaryFile("w+")
         self.process = subprocess.Popen(command, stdout=self.out,
                                         stderr=subprocess.PIPE, text=True)
+
+    def is_late(self, errors):
+        """Was its prefix dropped while it was on its way?"""
+        return (self.kind == "fork" and self.prefix.dropped and
+                f"there is no cache {self.prefix.name};" in errors)
 
     def output(self):
         """What it has said, once it has ended."""
@@ -132,6 +138,7 @@ class Sharing:
         if not self.prefixes:
             return
         prefix = self.random.choice(self.prefixes)
+        prefix.dropped = True
         done, why = self.torture.ctl("drop", prefix.name)
         if done or prefix.name not in self.torture.listed():
             self.prefixes.remove(prefix)
@@ -147,6 +154,8 @@ class Sharing:
             self.totals["readers refused"] += 1
         elif code == 3 and NO_ROOM.search(errors):
             self.totals["guests without room"] += 1
+        elif code == 3 and guest.is_late(errors):
+            self.totals["forks of dropped prefixes"] += 1
         elif code:
             self.torture.fault(f"{guest.kind} {guest.name}: {code}: "
                                f"{errors.strip()}")
