@@ -59,6 +59,12 @@ static bool is_on(void)
 	       treekvd.config->restore != RESTORE_NEVER;
 }
 
+/* Unasked, not so soon after it has failed: that would write on and on. */
+static bool is_tried(void)
+{
+	return is_on() && !(park.broken && clock_ns() - park.broken_at < PAUSE);
+}
+
 /* Why it cannot go now; NULL: it can. With *error set. */
 static const char *obstacle_of(const struct cache *cache, int *error)
 {
@@ -266,7 +272,7 @@ static bool reclaim_next(bool disk)
 
 void park_expired(struct cache *cache)
 {
-	bool disk = is_on();
+	bool disk = is_tried();
 
 	if (may_go(&cache->park, &disk))
 		reclaim(cache);
@@ -285,7 +291,7 @@ void park_look(void)
 	if (!treekvd.store.changed)
 		return;
 	treekvd.store.changed = false;
-	disk = is_on() && !(park.broken && clock_ns() - park.broken_at < PAUSE);
+	disk = is_tried();
 	while (store->used - store->leaving_bytes - store->parking_bytes >
 		       high_water() &&
 	       reclaim_next(disk))

@@ -32,6 +32,12 @@ import json, sys
 print(json.load(sys.stdin)["metrics"][sys.argv[1]])' "$1"
 }
 
+# counts NAME N
+counts()
+{
+	[ "$(metric "$1")" -eq "$2" ]
+}
+
 refuses()
 {
 	! "$@"
@@ -159,8 +165,33 @@ test_ttl_drop()
 	check "and stays where nothing may be done to it" verify short
 }
 
+failures()
+{
+	[ "$(metric park_failures_total)" -ge "$1" ]
+}
+
+# An anonymous one, which needs no disk to go, tells that a second has passed.
+test_ttl_disk_full()
+{
+	if [ "$(id -u)" -ne 0 ] || ! mkdir "$dir/disk" ||
+		! mount -t tmpfs -o size=16k tmpfs "$dir/disk" 2>/dev/null; then
+		skip "a full disk: needs root, to mount one"
+		return
+	fi
+	trap 'stop_daemon; umount "$dir/disk"; clean_up' EXIT
+	restart --state-dir "$dir/disk" --reclaim-anonymous drop
+	writer --cache short --steps 50 --ttl 1 >/dev/null
+	check "with no room on disk it stays" wait_for failures 1
+	check "in memory" is short idle
+	writer --steps 50 --ttl 1 >/dev/null
+	check "others go" wait_for counts reclaims_total 1
+	check "and it is not written again and again" \
+		[ "$(metric park_failures_total)" -le 3 ]
+}
+
 test_pin
 test_classes
 test_ttl
 test_ttl_drop
+test_ttl_disk_full
 exit $failed
