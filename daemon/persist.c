@@ -268,7 +268,9 @@ static void loaded(struct cache *cache, struct outcome *out)
 	if (out->error) {
 		persist_tell(cache, out);
 		control_drop(cache);
+		persist.not_loaded = out;
 		room_again();
+		persist.not_loaded = NULL;
 		return;
 	}
 	if (cache->index->ttl) /* or it would be over by now */

@@ -524,14 +524,27 @@ enum persist_answer persist_attach(struct conn *conn, uint64_t id,
 	return PERSIST_ANSWERS;
 }
 
+/* Has it just been tried, for who asks again? Once more would be for ever. */
+static const struct outcome *failure_of(uid_t uid, const char *name)
+{
+	const struct outcome *out = persist.not_loaded;
+
+	return out && out->uid == uid && !strcmp(out->name, name) ? out : NULL;
+}
+
 enum persist_answer persist_fetch(struct conn *conn, uint64_t id,
 				  const char *name, struct room_try *try)
 {
 	struct cache *cache = control_look_up(conn, name);
 	uid_t uid = conn_peer(conn)->uid;
+	const struct outcome *failure = failure_of(uid, name);
 	struct outcome out;
 	int r = 0;
 
+	if (!cache && failure) {
+		control_refuse(conn, id, failure->error, "%s", failure->text);
+		return PERSIST_ANSWERS;
+	}
 	if (cache ? !persist_is_loading(cache) : !is_looked_up(uid, name))
 		return PERSIST_IS_ELSEWHERE;
 	if (!cache)

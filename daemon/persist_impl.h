@@ -38,6 +38,7 @@ struct persist_module {
 	uint64_t ended; /* jobs so far */
 	unsigned int failed; /* saves of these */
 	char fault[512];
+	const struct outcome *not_loaded; /* while who waits for it is told */
 	struct loop_op timer;
 	struct __kernel_timespec time;
 	bool armed; /* the timer */

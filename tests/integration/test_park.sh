@@ -265,6 +265,15 @@ test_frozen()
 	check "without forks it may go" "$treekvctl" park prefix
 	check "and comes back for a reader" writer --cache prefix --read \
 		--steps 30
+	"$treekvctl" park prefix >/dev/null
+	printf '\101\102' | dd of="$snapshots/prefix.tkv" bs=1 seek=24576 \
+		conv=notrunc 2>/dev/null
+	timeout $deadline "$helpers/kvwriter" --cache child --fork prefix \
+		--pinned 30 --steps 1 2>"$dir/why"
+	check "where the file is damaged, who forks is refused" test $? -eq 3
+	says "with the reason" "$dir/why" "prefix.tkv is damaged"
+	check "after one try" \
+		[ "$(metric restore_failures_total)" -eq 1 ]
 	stop_daemon
 	rm -rf "$dir/state"
 }
