@@ -121,6 +121,7 @@ static void on_taken_back(struct worker_job *job)
 
 void control_leave(struct cache *cache)
 {
+	treekvd.store.changed = true; /* who does not go may be idle now */
 	if (cache->named || cache->lease || cache->children || cache->pending)
 		return;
 	if (!cache->leaving)
@@ -153,7 +154,6 @@ void control_lease_over(struct lease *lease)
 
 	lease_free(lease);
 	cache->ending--;
-	treekvd.store.changed = true;
 	treekvd.store.settled++; /* it is idle, and may be parked */
 	control_leave(cache);
 	room_again();

@@ -182,7 +182,6 @@ static void on_saved(struct worker_job *arrived)
 		more = p->again && persist_is_due(cache);
 		p->again = false;
 	}
-	treekvd.store.changed = true;
 	while (more) {
 		persist_outcome(&out, cache->uid, cache->name);
 		if (!persist_save(cache, &out))

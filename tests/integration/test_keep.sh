@@ -149,6 +149,19 @@ test_ttl()
 	check "nor who is within his time" is long idle
 }
 
+# Its time is over while it has a fork, and nothing else happens afterwards.
+test_ttl_parent()
+{
+	restart
+	writer --cache parent --steps 30 --ttl 1 --freeze >/dev/null
+	writer --cache child --fork parent --pinned 30 --steps 10 >/dev/null
+	writer --cache short --steps 50 --ttl 2 >/dev/null
+	check "others go meanwhile" wait_for is short parked
+	check "a parent does not leave its fork" is parent frozen
+	"$treekvctl" drop child >/dev/null
+	check "but follows it" wait_for is parent parked
+}
+
 is_gone()
 {
 	[ -z "$(field "$1" state)" ]
@@ -192,6 +205,7 @@ test_ttl_disk_full()
 test_pin
 test_classes
 test_ttl
+test_ttl_parent
 test_ttl_drop
 test_ttl_disk_full
 exit $failed
