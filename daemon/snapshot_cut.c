@@ -148,6 +148,8 @@ int snapshot_cut_take(struct snapshot_cut *cut, const struct shm_index *index,
 
 	if (compact_check_word(buffer, rows, word))
 		return -EUCLEAN;
+	/* One that is frozen later is so with another order, its last. */
+	header->flags = shm_load32_relaxed(&index->flags) & SNAPSHOT_FLAGS;
 	header->tail = shm_commit_tail(commit);
 	header->parity = parity;
 	header->base_tail = buffer->base_tail;

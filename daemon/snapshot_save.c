@@ -107,7 +107,6 @@ static void step_header(struct snapshot_job *job, struct staging *staging)
 	header->uid = job->cache->uid;
 	header->gid = job->cache->gid;
 	header->mode = index->mode;
-	header->flags = shm_load32_relaxed(&index->flags) & SNAPSHOT_FLAGS;
 	header->ttl = shm_load_relaxed(&index->ttl);
 	memcpy(header->name, job->cache->name, sizeof(header->name));
 	header->created = index->created;

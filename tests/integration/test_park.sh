@@ -278,6 +278,30 @@ test_frozen()
 	rm -rf "$dir/state"
 }
 
+# A snapshot that was begun before has an order that is not the last one.
+test_frozen_meanwhile()
+{
+	printf 'snapshot-rate = 1M\n' >"$dir/conf"
+	start_daemon --config "$dir/conf"
+	writer --cache prefix --steps 100 $large >/dev/null
+	"$treekvctl" snapshot prefix >"$dir/out" 2>&1 &
+	children=$!
+	wait_for is_saving prefix
+	"$treekvctl" freeze prefix >/dev/null
+	check "a cache is frozen while its snapshot is written" \
+		is_saving prefix
+	: >"$dir/conf"
+	kill -HUP "$daemon"
+	check "which goes on" parked
+	check "parking takes another one" "$treekvctl" park prefix
+	check "two in all" [ "$(metric snapshots_total)" -eq 2 ]
+	check "a fork finds all of it" writer --cache child --fork prefix \
+		--pinned 100 --steps 5 $large
+	check "and it is frozen" is prefix frozen
+	stop_daemon
+	rm -rf "$dir/state"
+}
+
 # ---- not ahead of time, and not without a way back
 
 test_high_water()
@@ -377,6 +401,7 @@ test_side_by_side
 test_in_use
 test_by_request
 test_frozen
+test_frozen_meanwhile
 test_high_water
 test_full_of_writers
 test_disk_full
