@@ -42,17 +42,22 @@ struct worker *control_least_loaded(void)
 	return best;
 }
 
-static int pool_check(uint64_t wanted, char *why, size_t size)
+/* @lacks: for -ENOSPC, how much has to go */
+static int pool_check(uint64_t wanted, uint64_t *lacks, char *why, size_t size)
 {
-	if (wanted <= store_left(&treekvd.store))
+	const struct store *store = &treekvd.store;
+	bool fits = wanted <= store->pool;
+
+	if (wanted <= store_left(store))
 		return 0;
+	*lacks = fits ? store->used + wanted - store->pool : ROOM_NEVER;
 	snprintf(why, size,
 		 "the pool is used up: %llu of %llu bytes are in use and this "
 		 "cache takes %llu; %.160s; drop caches (treekvctl list, "
 		 "drop), or give the daemon a larger --pool",
-		 (unsigned long long)treekvd.store.used,
-		 (unsigned long long)treekvd.store.pool,
-		 (unsigned long long)wanted, park_obstacle());
+		 (unsigned long long)store->used,
+		 (unsigned long long)store->pool, (unsigned long long)wanted,
+		 fits ? park_obstacle() : "no parking makes room for that");
 	return -ENOSPC;
 }
 
@@ -77,7 +82,7 @@ static enum config_huge_pages pages(bool last)
 	return mode == HUGE_PAGES_PREFER && !last ? HUGE_PAGES_REQUIRE : mode;
 }
 
-/* Whole but for its orders. @bytes: what it takes, for -ENOSPC. */
+/* Whole but for its orders. @bytes: what it lacks, for -ENOSPC. */
 static int make(struct cache **ret, const Treekv__Create *request,
 		const char *name, bool last, uint64_t *bytes, char *why,
 		size_t size)
@@ -426,7 +431,7 @@ int control_room(struct shm_spec *spec, const uint32_t *budgets,
 	*bytes = cache_bytes_wanted(
 		spec, budgets, fork,
 		(enum config_huge_pages)treekvd.config->huge_pages);
-	r = pool_check(*bytes, why, size);
+	r = pool_check(*bytes, bytes, why, size);
 	if (r)
 		return r;
 	r = count_check(why, size);

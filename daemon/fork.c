@@ -133,7 +133,7 @@ static int plan_make(struct fork_plan *plan, const struct conn *conn,
 	return 0;
 }
 
-/* @bytes: what it takes, for -ENOSPC. */
+/* @bytes: what it lacks, for -ENOSPC. */
 static int make(struct cache **ret, struct fork_plan *plan, const char *name,
 		uint64_t *bytes, char *why, size_t size)
 {

@@ -39,6 +39,8 @@ static uint32_t coming(void)
 
 bool room_comes(const struct room_try *try, uint64_t bytes)
 {
+	if (bytes == ROOM_NEVER)
+		return false;
 	return !try->last || park_for(bytes, try->first);
 }
 

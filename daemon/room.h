@@ -25,6 +25,8 @@ struct room_try {
  */
 void room_ask(struct conn *conn, const Treekv__Request *request);
 
+#define ROOM_NEVER UINT64_MAX /* bytes: more than the whole pool */
+
 /**
  * room_comes - is it worth waiting, for who lacks @bytes?
  *

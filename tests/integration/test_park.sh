@@ -311,6 +311,12 @@ test_high_water()
 	check "all of the pool is used" [ "$(metric parks_total)" -eq 0 ]
 	check "then one is parked for one" fill 6 6
 	check "and no more" [ "$(metric parks_total)" -eq 1 ]
+	check "for a larger one, too, what it lacks" \
+		writer --cache larger --budget 100 --steps 1
+	check "is parked" [ "$(metric parks_total)" -eq 2 ]
+	check "what is larger than the pool is refused" \
+		refuses writer --cache whole --budget 4000 --steps 1
+	check "and nobody parked for it" [ "$(metric parks_total)" -eq 2 ]
 	stop_daemon
 	rm -rf "$dir/state"
 	start_daemon --pool $room --high-water 0
