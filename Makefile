@@ -350,6 +350,9 @@ check-tsan: deps-check ## all tests under ThreadSanitizer
 	$(Q)$(MAKE) tests O=$(O)-tsan SAN=thread
 	$(Q)sh tests/run.sh $(O)-tsan
 
+check-aarch64: deps-aarch64 ## the unit tests for aarch64, by qemu-user
+	$(Q)sh tests/aarch64.sh $(O)-aarch64
+
 check-systemd: deps-systemd ## the packages under a real systemd, in a container
 	$(Q)$(MAKE) all $(test_helpers)
 	$(Q)sh tests/systemd/check.sh $(O)
@@ -388,7 +391,7 @@ deps-check:
 	$(Q)sh tests/deps.sh build demo check
 	$(Q)sh tests/prometheus.sh $(O)
 
-deps-bench deps-eval deps-fuzz deps-lint:
+deps-aarch64 deps-bench deps-eval deps-fuzz deps-lint:
 	$(Q)sh tests/deps.sh build demo $(@:deps-%=%)
 
 deps-deb:
@@ -457,8 +460,8 @@ FORCE:
 
 .PHONY: FORCE all tests demo check check-asan check-tsan bench eval fuzz format \
 	screenshots deps deps-check deps-bench deps-eval deps-fuzz deps-lint \
-	deps-deb deps-systemd \
-	check-systemd torture deb install uninstall clean help
+	deps-aarch64 deps-deb deps-systemd \
+	check-aarch64 check-systemd torture deb install uninstall clean help
 
 -include $(shell find $(O) -name systemd-root -prune -o -name deb -prune -o \
 	-name '*.d' -type f -print 2>/dev/null)

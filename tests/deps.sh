@@ -24,6 +24,7 @@ packages()
 	eval) echo bible-kjv bible-kjv-text python3 ;;
 	deb) echo debhelper dpkg-dev fakeroot lintian ;;
 	systemd) echo debootstrap systemd-container ;;
+	aarch64) echo gcc-aarch64-linux-gnu qemu-user ;;
 	fuzz) echo clang libclang-rt-14-dev ;;
 	lint) echo clang-format shellcheck ;;
 	*)

@@ -7,7 +7,8 @@
 # last line is "N passed, N failed, N skipped".
 #
 # Usage: run.sh BUILD-DIR [WORD]...
-# With WORDs, only programs whose names contain one of them.
+# With WORDs, only programs whose names contain one of them. EMULATOR=COMMAND in
+# the environment runs the unit tests of another architecture.
 
 set -u
 
@@ -87,7 +88,8 @@ run()
 for program in "$O"/tests/test_*; do
 	name=${program##*/}
 	if [ -x "$program" ] && wanted "unit/$name" "$@"; then
-		run "unit/$name" "$program"
+		# shellcheck disable=SC2086 # a command, or nothing
+		run "unit/$name" ${EMULATOR:-} "$program"
 	fi
 done
 for script in "$tests"/integration/test_*.sh "$tests"/model/run.sh; do
