@@ -3,8 +3,9 @@
  * The fault build (-DTREEKV_FAULTS) kills itself at a point named by
  * TREEKV_CRASH_AT=POINT[:N], the N-th time it comes there, by SIGKILL. So that
  * the successor, which has the same environment, goes on, the file named by
- * TREEKV_CRASH_FUSE must be there and is removed. In any other build the points
- * are nothing. --print-crash-points lists the table.
+ * TREEKV_CRASH_FUSE must be there and is removed. If that is a FIFO, the thread
+ * does not die but stays at that point until somebody opens the other end. In
+ * any other build the points are nothing. --print-crash-points lists the table.
  */
 #ifndef TREEKVD_CRASH_H
 #define TREEKVD_CRASH_H

@@ -19,6 +19,7 @@
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/queue.h>
 
 #include "daemon/clock.h"
@@ -65,6 +66,21 @@ static bool is_tried(void)
 	return is_on() && !(park.broken && clock_ns() - park.broken_at < PAUSE);
 }
 
+/*
+ * Does a dropped one of its name still write? It takes the file along when it is
+ * over, or has put its own there by then.
+ */
+static bool has_forebear(const struct cache *cache)
+{
+	const struct cache *c = treekvd.store.dropped ? treekvd.store.first :
+							NULL;
+
+	while (c && (c->named || c->uid != cache->uid || !persist_holds(c) ||
+		     strcmp(c->name, cache->name)))
+		c = c->next;
+	return c;
+}
+
 /* Why it cannot go now; NULL: it can. With *error set. */
 static const char *obstacle_of(const struct cache *cache, int *error)
 {
@@ -82,6 +98,9 @@ static const char *obstacle_of(const struct cache *cache, int *error)
 		return "is being parked already";
 	if (persist_holds(cache))
 		return "is being written to disk; ask again then";
+	if (has_forebear(cache))
+		return "has the name of one that was dropped while it was "
+		       "being written to disk; ask again";
 	if (cache->index->flags & SHM_CACHE_PINNED)
 		return "is pinned; 'treekvctl unpin' it first";
 	*error = -EINVAL;

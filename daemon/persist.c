@@ -118,12 +118,13 @@ static void failed(struct persist *p, const struct snapshot_job *job)
  * Dropped while it was being written. A new cache of that name may have been
  * saved meanwhile, and whose file it is now cannot be told: he is saved again.
  */
-static void unwanted(const struct cache *cache)
+static void unwanted(const struct cache *cache, bool keep_file)
 {
 	const struct cache *heir =
 		store_find(&treekvd.store, cache->uid, cache->name);
 
-	disk_remove(persist.root, cache->uid, cache->name);
+	if (!keep_file)
+		disk_remove(persist.root, cache->uid, cache->name);
 	if (heir && heir->persist)
 		heir->persist->saved = false;
 }
@@ -141,8 +142,8 @@ static void saved(struct persist *p, struct snapshot_job *job)
 	event_saved(cache, job);
 	disk_note(job->info);
 	job->info = NULL;
-	if (!cache->named && !p->keep_file)
-		unwanted(cache);
+	if (!cache->named)
+		unwanted(cache, p->keep_file);
 }
 
 static void outcome_of(struct outcome *out, const struct snapshot_job *job)

@@ -302,6 +302,40 @@ test_frozen_meanwhile()
 	rm -rf "$dir/state"
 }
 
+# One is dropped when its file has just got its name, and is not heard of until
+# another of that name has been written: it takes the file along.
+test_namesakes()
+{
+	treekvd=$helpers/treekvd-faults
+	export TREEKV_CRASH_AT=snapshot-renamed TREEKV_CRASH_FUSE="$dir/fuse"
+	mkfifo "$dir/fuse"
+	start_daemon --workers 2
+	writer --cache a --steps 50 >/dev/null
+	"$treekvctl" snapshot a >"$dir/out" 2>&1 &
+	children=$!
+	check "its snapshot has a name" \
+		wait_for test -e "$snapshots/a.tkv"
+	"$treekvctl" drop a >/dev/null &
+	children="$children $!"
+	wait_for is a dropped
+	writer --cache a --steps 70 >/dev/null
+	refuses "$treekvctl" park a >"$dir/why" 2>&1
+	check "the next of its name stays" test $? -eq 0
+	says "for that reason" "$dir/why" "was dropped while it was being"
+	: >"$dir/fuse"
+	wait $children
+	children=
+	check "until it is over" wait_for "$treekvctl" park a
+	case $(verify a) in
+	"tail 70 "*) ok "and is as it was" ;;
+	*) not_ok "and is as it was" "$log" ;;
+	esac
+	stop_daemon
+	unset TREEKV_CRASH_AT TREEKV_CRASH_FUSE
+	treekvd=$O/bin/treekvd
+	rm -rf "$dir/state"
+}
+
 # ---- not ahead of time, and not without a way back
 
 test_high_water()
@@ -408,6 +442,7 @@ test_in_use
 test_by_request
 test_frozen
 test_frozen_meanwhile
+test_namesakes
 test_high_water
 test_full_of_writers
 test_disk_full
