@@ -309,7 +309,7 @@ $(O)/tests/helpers/kvwatch-absent: $(O)/tests/helpers/kvwatch.o \
 	$(Q)$(CC) $(cflags) $(ldflags) -o $@ $^ -lprotobuf-c
 
 $(O)/tests/bench/%: $(O)/tests/bench/%.o $(lib_objs) $(local_objs) \
-		$(queue_objs)
+		$(queue_objs) $(kernel_objs)
 	@mkdir -p $(@D)
 	$(say) LD $@
 	$(Q)$(CC) $(cflags) $(ldflags) -o $@ $(sort $^) -lprotobuf-c -lm \
@@ -361,10 +361,17 @@ torture: deps-check ## T=600 seconds of killing everything, SEED=1
 	$(Q)$(MAKE) tests
 	$(Q)python3 -B tests/torture/torture.py $(O) $(T)
 
-bench: deps-bench ## measure; JSON and a table in $(O)/bench
-	$(Q)$(MAKE) all $(bench_programs) \
-		$(patsubst %,$(O)/tests/helpers/%,kvwriter kvwatch kvmany)
-	$(Q)python3 -B tests/bench/bench.py $(O)
+bench-programs: all $(bench_programs) \
+	$(patsubst %,$(O)/tests/helpers/%,kvwriter kvwatch kvmany)
+
+bench: deps-bench ## measure; JSON, a table, plots in $(O)/bench; ROWS="step ..."
+	$(Q)$(MAKE) bench-programs
+	$(Q)python3 -B tests/bench/bench.py $(O) $(ROWS)
+
+bench-compare: deps-bench ## BASE=rev: has it become faster? ROWS="step ..."
+	$(Q)$(MAKE) bench-programs
+	$(Q)python3 -B tests/bench/compare.py $(O) $(or $(BASE),HEAD) \
+		$(or $(ROUNDS),0) $(ROWS)
 
 eval: deps-eval ## how good the policies are; TEXT="FILE...", EVAL=quick
 	$(Q)$(MAKE) all
@@ -458,7 +465,8 @@ help: ## this list
 
 FORCE:
 
-.PHONY: FORCE all tests demo check check-asan check-tsan bench eval fuzz format \
+.PHONY: FORCE all tests demo check check-asan check-tsan bench bench-compare \
+	bench-programs eval fuzz format \
 	screenshots deps deps-check deps-bench deps-eval deps-fuzz deps-lint \
 	deps-aarch64 deps-deb deps-systemd \
 	check-aarch64 check-systemd torture deb install uninstall clean help

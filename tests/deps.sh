@@ -20,7 +20,7 @@ packages()
 		echo libcmocka-dev python3 spin mandoc libmicrohttpd12 curl \
 			python3-prometheus-client e2fsprogs mount bpftrace tmux
 		;;
-	bench) echo fio python3 redis-server ;;
+	bench) echo fio memcached python3 redis-server ;;
 	eval) echo bible-kjv bible-kjv-text python3 ;;
 	deb) echo debhelper dpkg-dev fakeroot lintian ;;
 	systemd) echo debootstrap systemd-container ;;

@@ -25,7 +25,7 @@
 
 /* One row: @theirs stays empty where nothing is compared. */
 struct bench_row {
-	const char *name;
+	char name[64];
 	unsigned int n_ours;
 	unsigned int n_theirs;
 	double ours[BENCH_SAMPLES_MAX];
@@ -75,7 +75,7 @@ static inline struct bench_row *bench_row_new(const char *name)
 
 	if (!row)
 		bench_die(name, "out of memory");
-	row->name = name;
+	snprintf(row->name, sizeof(row->name), "%s", name);
 	return row;
 }
 

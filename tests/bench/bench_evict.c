@@ -7,9 +7,13 @@
  *
  * The other side does the same evictions as one would write them down first:
  * one at a time, the order moved up by memmove, the ranks written anew when
- * the batch is over.
+ * the batch is over. Or it is another compaction of the same daemon, which
+ * searches for the least as H2O and TOVA do; or it copies what has survived,
+ * keys and values, to new arrays, as caches of Hugging Face's transformers do
+ * it (the copying alone, into memory that is there already).
  *
- * Keys and values have one byte a row: a compaction never touches them.
+ * Keys and values have one byte a row, but for who copies them: a compaction
+ * never touches them.
  */
 #include "bench.h"
 #include "daemon/compact.h"
@@ -25,10 +29,19 @@ enum {
 	RECENT = BUDGET / 2 - SINKS,
 	SELECTED = BUDGET - SINKS - RECENT,
 	WARM_UP = 5,
+	GATHER_ROW = 256, /* head_dim 128, bf16 */
+};
+
+enum against {
+	AGAINST_NAIVE,
+	AGAINST_H2O,
+	AGAINST_TOVA,
+	AGAINST_GATHER,
 };
 
 struct work {
 	const char *name;
+	enum against against;
 	enum shm_policy policy;
 	uint32_t entry_size;
 	uint32_t batch;
@@ -36,14 +49,28 @@ struct work {
 	uint32_t samples;
 };
 
+#define WORK(name, against, policy, ...)                                  \
+	{                                                                 \
+		name, AGAINST_##against, SHM_POLICY_##policy, __VA_ARGS__ \
+	}
+
 static const struct work works[] = {
-	{ "evict.16", SHM_POLICY_TREEKV, 2, 16, 32, 301 },
-	{ "evict.16.layer", SHM_POLICY_TREEKV, 2, 16, 1, 2001 },
-	{ "evict.1", SHM_POLICY_TREEKV, 2, 1, 32, 501 },
-	{ "evict.64", SHM_POLICY_TREEKV, 2, 64, 32, 101 },
-	{ "evict.16.u32", SHM_POLICY_TREEKV, 4, 16, 32, 301 },
-	{ "evict.16.h2o", SHM_POLICY_H2O, 2, 16, 32, 25 },
-	{ "evict.16.tova", SHM_POLICY_TOVA, 2, 16, 32, 25 },
+	WORK("evict.1", NAIVE, TREEKV, 2, 1, 32, 501),
+	WORK("evict.1.argmin.h2o", H2O, TREEKV, 2, 1, 32, 101),
+	WORK("evict.1.argmin.tova", TOVA, TREEKV, 2, 1, 32, 101),
+	WORK("evict.1.gather", GATHER, TREEKV, 2, 1, 32, 15),
+	WORK("evict.16", NAIVE, TREEKV, 2, 16, 32, 301),
+	WORK("evict.16.layer", NAIVE, TREEKV, 2, 16, 1, 2001),
+	WORK("evict.16.argmin.h2o", H2O, TREEKV, 2, 16, 32, 51),
+	WORK("evict.16.argmin.tova", TOVA, TREEKV, 2, 16, 32, 51),
+	WORK("evict.16.gather", GATHER, TREEKV, 2, 16, 32, 15),
+	WORK("evict.64", NAIVE, TREEKV, 2, 64, 32, 101),
+	WORK("evict.64.argmin.h2o", H2O, TREEKV, 2, 64, 32, 25),
+	WORK("evict.64.argmin.tova", TOVA, TREEKV, 2, 64, 32, 25),
+	WORK("evict.64.gather", GATHER, TREEKV, 2, 64, 32, 15),
+	WORK("evict.16.u32", NAIVE, TREEKV, 4, 16, 32, 301),
+	WORK("evict.16.h2o", NAIVE, H2O, 2, 16, 32, 25),
+	WORK("evict.16.tova", NAIVE, TOVA, 2, 16, 32, 25),
 };
 
 /* A cache as the daemon sees it, and the part of its writer. */
@@ -141,7 +168,8 @@ static void compact(struct bed *bed)
  * u32 entries come with caches of more than 32,767 slots; to have them at the
  * same size, the arrays are laid out for twice as many slots of u16.
  */
-static void bed_init(struct bed *bed, const struct work *work)
+static void bed_init(struct bed *bed, const struct work *work,
+		     enum shm_policy policy)
 {
 	struct shm_spec spec = {
 		.layers = work->layers,
@@ -149,7 +177,7 @@ static void bed_init(struct bed *bed, const struct work *work)
 		.k_row = 1,
 		.v_row = 1,
 		.dtype = SHM_DTYPE_BF16,
-		.policy = work->policy,
+		.policy = policy,
 		.positions = SHM_POSITIONS_RANK,
 		.sinks = SINKS,
 		.recent = RECENT,
@@ -178,7 +206,7 @@ static void bed_init(struct bed *bed, const struct work *work)
 	compact_format(index, bed->rows, &spec, layers, &layout, 0);
 	bed->c = (struct compaction){ .index = index,
 				      .rows = bed->rows,
-				      .policy = policy_by_id(work->policy),
+				      .policy = policy_by_id(policy),
 				      .scratch = &bed->scratch };
 	append(bed, BUDGET);
 }
@@ -259,33 +287,176 @@ static void naive_compact(struct naive *naive, const struct work *work)
 	}
 }
 
+static void bed_exit(struct bed *bed)
+{
+	free(bed->scratch_memory);
+	munmap(bed->c.index, bed->index_size);
+	munmap(bed->rows, bed->rows_size);
+}
+
+/* ---- copying what survives ---- */
+
+struct gather {
+	uint8_t *from;
+	uint8_t *to;
+	size_t size; /* of each: K and V of all heads */
+};
+
+static void gather_init(struct gather *gather, uint32_t layers)
+{
+	gather->size = (size_t)layers * HEADS * 2 * SLOTS * GATHER_ROW;
+	gather->from = bench_map(gather->size, 0);
+	gather->to = bench_map(gather->size, 0);
+	memset(gather->from, 1, gather->size);
+	memset(gather->to, 1, gather->size);
+}
+
+/* What a batch leaves of the rows before it: these of BUDGET + @batch. */
+static void gather_choose(uint32_t *keep, uint32_t batch, uint64_t *random)
+{
+	uint8_t gone[SLOTS] = { 0 };
+
+	for (uint32_t left = batch; left;) {
+		uint32_t r =
+			SINKS + (uint32_t)(bench_random(random) % SELECTED);
+
+		left -= !gone[r];
+		gone[r] = 1;
+	}
+	for (uint32_t r = 0; r < BUDGET + batch; r++)
+		if (!gone[r])
+			*keep++ = r;
+}
+
+static void gather_copy(struct gather *gather, const uint32_t *keep)
+{
+	const size_t head = (size_t)SLOTS * GATHER_ROW;
+	uint8_t *from = gather->from, *to = gather->to;
+
+	for (size_t at = 0; at < gather->size; at += head)
+		for (uint32_t r = 0; r < BUDGET; r++)
+			memcpy(to + at + (size_t)r * GATHER_ROW,
+			       from + at + (size_t)keep[r] * GATHER_ROW,
+			       GATHER_ROW);
+	gather->from = to;
+	gather->to = from;
+}
+
+/* ---- one against the other ---- */
+
+/* The other side: of these the one that is compared with. */
+struct other {
+	struct naive *naive;
+	struct bed bed;
+	struct gather gather;
+	uint32_t keep[BUDGET];
+	uint64_t random;
+};
+
+static void other_init(struct other *other, const struct work *work)
+{
+	*other = (struct other){ .random = 1 };
+	switch (work->against) {
+	case AGAINST_NAIVE:
+		other->naive = naive_new(work->layers);
+		return;
+	case AGAINST_H2O:
+		bed_init(&other->bed, work, SHM_POLICY_H2O);
+		return;
+	case AGAINST_TOVA:
+		bed_init(&other->bed, work, SHM_POLICY_TOVA);
+		return;
+	case AGAINST_GATHER:
+		gather_init(&other->gather, work->layers);
+		return;
+	}
+}
+
+static void other_exit(struct other *other, const struct work *work)
+{
+	switch (work->against) {
+	case AGAINST_NAIVE:
+		munmap(other->naive, sizeof(*other->naive));
+		return;
+	case AGAINST_H2O:
+	case AGAINST_TOVA:
+		bed_exit(&other->bed);
+		return;
+	case AGAINST_GATHER:
+		munmap(other->gather.from, other->gather.size);
+		munmap(other->gather.to, other->gather.size);
+		return;
+	}
+}
+
+/* Tokens come, which is not timed, and as many go, which is: ns. */
+static uint64_t other_turn(struct other *other, const struct work *work)
+{
+	uint64_t begin = 0;
+
+	switch (work->against) {
+	case AGAINST_NAIVE:
+		naive_append(other->naive, work->batch);
+		begin = bench_ns();
+		naive_compact(other->naive, work);
+		break;
+	case AGAINST_H2O:
+	case AGAINST_TOVA:
+		append(&other->bed, work->batch);
+		begin = bench_ns();
+		compact(&other->bed);
+		break;
+	case AGAINST_GATHER:
+		gather_choose(other->keep, work->batch, &other->random);
+		begin = bench_ns();
+		gather_copy(&other->gather, other->keep);
+		break;
+	}
+	return bench_ns() - begin;
+}
+
 static void run(const struct work *work)
 {
 	struct bench_row *row = bench_row_new(work->name);
 	double evictions = (double)work->batch * work->layers * HEADS;
-	struct naive *naive = naive_new(work->layers);
+	struct other other;
 	struct bed bed;
-	uint64_t begin;
 
-	bed_init(&bed, work);
+	other_init(&other, work);
+	bed_init(&bed, work, work->policy);
 	for (uint32_t i = 0; i < WARM_UP + work->samples; i++) {
+		uint64_t begin, ours, theirs;
+
 		append(&bed, work->batch);
 		begin = bench_ns();
 		compact(&bed);
-		if (i >= WARM_UP)
-			bench_ours(row,
-				   (double)(bench_ns() - begin) / evictions);
-		naive_append(naive, work->batch);
-		begin = bench_ns();
-		naive_compact(naive, work);
-		if (i >= WARM_UP)
-			bench_theirs(row,
-				     (double)(bench_ns() - begin) / evictions);
+		ours = bench_ns() - begin;
+		theirs = other_turn(&other, work);
+		if (i < WARM_UP)
+			continue;
+		bench_ours(row, (double)ours / evictions);
+		bench_theirs(row, (double)theirs / evictions);
 	}
-	munmap(naive, sizeof(*naive));
-	free(bed.scratch_memory);
-	munmap(bed.c.index, bed.index_size);
-	munmap(bed.rows, bed.rows_size);
+	bed_exit(&bed);
+	other_exit(&other, work);
+	bench_row_end(row);
+}
+
+/*
+ * Counted, not timed, read and written: of ours at most all there is of a head
+ * (both scores are never read), for it does not read every score; of the other
+ * side K and V of what stays.
+ */
+static void count_bytes(const char *name, uint32_t batch, uint32_t theirs)
+{
+	struct bench_row *row = bench_row_new(name);
+	double order = 2 * SLOTS * sizeof(uint16_t); /* read, written */
+	double rank = SLOTS * sizeof(uint16_t);
+	double scores = SLOTS * (sizeof(float) + sizeof(uint32_t));
+	double copied = 2.0 * 2 * BUDGET * GATHER_ROW;
+
+	bench_ours(row, (order + rank + scores) / batch);
+	bench_theirs(row, copied / theirs);
 	bench_row_end(row);
 }
 
@@ -293,5 +464,7 @@ int main(void)
 {
 	for (size_t i = 0; i < sizeof(works) / sizeof(*works); i++)
 		run(&works[i]);
+	count_bytes("evict.bytes", 16, 1);
+	count_bytes("evict.bytes.batch", 16, 16);
 	return 0;
 }

@@ -1,17 +1,13 @@
 // SPDX-License-Identifier: BSD-2-Clause
 /*
- * bench_lookup SOCKET [PREFIXES]: what looking up a prompt of 1,000 tokens
+ * bench_lookup SOCKET [REDIS-SOCKET]: what looking up a prompt of 1,000 tokens
  * costs with 10,000 frozen prefixes of as many. A hundred at a time begin with
  * the same 500 tokens. Against an echo of as many bytes as the prompt has, and
- * an answer of 64, over the same kind of socket.
+ * an answer of 64, over the same kind of socket, and against Redis asked for 64
+ * bytes by a short key.
  */
-#include <errno.h>
-#include <stdbool.h>
-#include <sys/socket.h>
-#include <sys/wait.h>
-#include <unistd.h>
-
 #include "bench.h"
+#include "peers.h"
 
 enum {
 	PREFIXES = 10000,
@@ -20,7 +16,6 @@ enum {
 	COMMON = 500,
 	SAMPLES = 2000,
 	WARM_UP = 200,
-	ANSWER = 64,
 };
 
 static const struct treekv_spec spec = {
@@ -62,56 +57,21 @@ static void make_prefix(struct treekv *kv, uint32_t number)
 	bench_check(treekv_freeze(cache), "freeze");
 }
 
-static bool read_all(int fd, char *to, size_t size)
-{
-	while (size) {
-		ssize_t n = read(fd, to, size);
-
-		if (n <= 0)
-			return false;
-		to += n;
-		size -= (size_t)n;
-	}
-	return true;
-}
-
-static void echo_server(int fd)
-{
-	static char message[sizeof(ids)];
-
-	while (read_all(fd, message, sizeof(message)) &&
-	       write(fd, message, ANSWER) == ANSWER)
-		;
-	_exit(0);
-}
-
-static pid_t echo_start(int *fd)
-{
-	int pair[2];
-	pid_t pid;
-
-	if (socketpair(AF_UNIX, SOCK_STREAM, 0, pair))
-		bench_die("socketpair", strerror(errno));
-	pid = fork();
-	if (pid < 0)
-		bench_die("fork", strerror(errno));
-	if (!pid) {
-		close(pair[0]);
-		echo_server(pair[1]);
-	}
-	close(pair[1]);
-	*fd = pair[0];
-	return pid;
-}
-
 static double echo(int fd)
 {
 	uint64_t begin = bench_ns();
-	char answer[ANSWER];
+	char answer[PEER_ECHO];
 
-	if (write(fd, ids, sizeof(ids)) != sizeof(ids) ||
-	    !read_all(fd, answer, sizeof(answer)))
-		bench_die("echo", strerror(errno));
+	peer_send(fd, ids, sizeof(ids));
+	peer_receive(fd, answer, sizeof(answer));
+	return (double)(bench_ns() - begin) / 1000;
+}
+
+static double get(int fd)
+{
+	uint64_t begin = bench_ns();
+
+	peer_redis_get_small(fd, 'k');
 	return (double)(bench_ns() - begin) / 1000;
 }
 
@@ -133,41 +93,62 @@ static double look_up(struct treekv *kv, uint32_t number, uint32_t agree)
 	return (double)begin / 1000;
 }
 
-static void run(const char *name, struct treekv *kv, uint32_t prefixes,
-		uint32_t agree)
+struct row_pair {
+	struct bench_row *echo;
+	struct bench_row *redis; /* NULL: there is none */
+};
+
+static void row_pair_new(struct row_pair *pair, const char *name, int redis)
 {
-	struct bench_row *row = bench_row_new(name);
+	char redis_name[64];
+
+	snprintf(redis_name, sizeof(redis_name), "%s.redis", name);
+	pair->echo = bench_row_new(name);
+	pair->redis = redis < 0 ? NULL : bench_row_new(redis_name);
+}
+
+static void run(const char *name, struct treekv *kv, uint32_t prefixes,
+		uint32_t agree, int redis)
+{
+	struct row_pair pair;
 	uint64_t random = 1;
 	int fd;
-	pid_t pid = echo_start(&fd);
+	pid_t pid = peer_echo_start(&fd, sizeof(ids), PEER_ECHO);
 
+	row_pair_new(&pair, name, redis);
 	for (int i = 0; i < WARM_UP + SAMPLES; i++) {
 		uint32_t number = (uint32_t)(bench_random(&random) % prefixes);
 		double ours = look_up(kv, number, agree), theirs = echo(fd);
+		double gets = redis < 0 ? 0 : get(redis);
 
 		if (i < WARM_UP)
 			continue;
-		bench_ours(row, ours);
-		bench_theirs(row, theirs);
+		bench_ours(pair.echo, ours);
+		bench_theirs(pair.echo, theirs);
+		if (pair.redis) {
+			bench_ours(pair.redis, ours);
+			bench_theirs(pair.redis, gets);
+		}
 	}
-	close(fd);
-	waitpid(pid, NULL, 0);
-	bench_row_end(row);
+	peer_echo_end(pid, fd);
+	bench_row_end(pair.echo);
+	if (pair.redis)
+		bench_row_end(pair.redis);
 }
 
 int main(int argc, char **argv)
 {
-	uint32_t prefixes = argc > 2 ? (uint32_t)atoi(argv[2]) : PREFIXES;
+	int redis = argc > 2 && *argv[2] ? peer_redis_small(argv[2], 'k') : -1;
 	struct treekv *kv;
 
 	if (argc < 2)
-		bench_die(argv[0], "needs SOCKET [PREFIXES]");
+		bench_die(argv[0], "needs SOCKET [REDIS]");
 	bench_check(treekv_connect(&kv, argv[1]), "connect");
-	for (uint32_t i = 0; i < prefixes; i++)
+	for (uint32_t i = 0; i < PREFIXES; i++)
 		make_prefix(kv, i);
-	run("lookup.whole", kv, prefixes, TOKENS);
-	run("lookup.part", kv, prefixes, 800);
-	run("lookup.miss", kv, prefixes, 0);
+	run("lookup.whole", kv, PREFIXES, TOKENS, redis);
+	run("lookup.part", kv, PREFIXES, 800, -1);
+	run("lookup.miss", kv, PREFIXES, 0, -1);
 	treekv_close(kv);
 	return 0;
 }

@@ -1,23 +1,27 @@
 // SPDX-License-Identifier: BSD-2-Clause
 /*
- * bench_request SOCKET: what a request costs over a connection that is there
- * already, against a bare echo of 64 bytes by a process that does nothing else,
- * over the same kind of socket. Attach and detach are two requests, and two
- * echoes are their other side. With --hold it attaches, says so, and lies idle
+ * bench_request SOCKET [REDIS-SOCKET]: what a request costs over a connection
+ * that is there already, against a bare echo of 64 bytes by a process that does
+ * nothing else, over the same kind of socket, and against Redis asked for as
+ * many. Attach and detach are two requests, and two of the others are their
+ * other side. With --hold CACHES it creates so many, says so, and lies idle
  * until its standard input ends.
  */
-#include <errno.h>
-#include <sys/socket.h>
-#include <sys/wait.h>
-#include <unistd.h>
+#include <sys/resource.h>
 
 #include "bench.h"
 #include "client/conn.h"
+#include "peers.h"
 
 enum {
-	SAMPLES = 1000,
-	WARM_UP = 100,
-	ECHO = 64,
+	SAMPLES = 2000,
+	WARM_UP = 200,
+};
+
+/* The other sides: connections. */
+struct other {
+	int echo;
+	int redis; /* -1: there is none */
 };
 
 static const struct treekv_spec spec = {
@@ -35,46 +39,24 @@ static const struct treekv_spec spec = {
 	.slack = 16,
 };
 
-static void echo_server(int fd)
-{
-	char message[ECHO];
-	ssize_t n;
-
-	for (;;) {
-		n = read(fd, message, sizeof(message));
-		if (n <= 0 || write(fd, message, n) != n)
-			_exit(0);
-	}
-}
-
-static pid_t echo_start(int *fd)
-{
-	int pair[2];
-	pid_t pid;
-
-	if (socketpair(AF_UNIX, SOCK_STREAM, 0, pair))
-		bench_die("socketpair", strerror(errno));
-	pid = fork();
-	if (pid < 0)
-		bench_die("fork", strerror(errno));
-	if (!pid) {
-		close(pair[0]);
-		echo_server(pair[1]);
-	}
-	close(pair[1]);
-	*fd = pair[0];
-	return pid;
-}
-
-static double echo(int fd, int times)
+static double echo(const struct other *other, int times)
 {
 	uint64_t begin = bench_ns();
-	char message[ECHO] = { 0 };
+	char message[PEER_ECHO] = { 0 };
+
+	for (int i = 0; i < times; i++) {
+		peer_send(other->echo, message, PEER_ECHO);
+		peer_receive(other->echo, message, PEER_ECHO);
+	}
+	return (double)(bench_ns() - begin) / 1000;
+}
+
+static double get(const struct other *other, int times)
+{
+	uint64_t begin = bench_ns();
 
 	for (int i = 0; i < times; i++)
-		if (write(fd, message, ECHO) != ECHO ||
-		    read(fd, message, ECHO) != ECHO)
-			bench_die("echo", strerror(errno));
+		peer_redis_get_small(other->redis, 'k');
 	return (double)(bench_ns() - begin) / 1000;
 }
 
@@ -113,51 +95,73 @@ static double stats(struct treekv *kv)
 	return (double)(bench_ns() - begin) / 1000;
 }
 
+/* All three in turn: a row against echoes, and one against Redis. */
 static void run(const char *name, struct treekv *kv,
-		double (*ours)(struct treekv *), int fd, int echoes)
+		double (*ours)(struct treekv *), const struct other *other,
+		int requests)
 {
-	struct bench_row *row = bench_row_new(name);
+	struct bench_row *row = bench_row_new(name), *redis = NULL;
+	char redis_name[64];
 
-	for (int i = 0; i < WARM_UP; i++) {
-		ours(kv);
-		echo(fd, echoes);
-	}
-	for (int i = 0; i < SAMPLES; i++) {
-		bench_ours(row, ours(kv));
-		bench_theirs(row, echo(fd, echoes));
+	snprintf(redis_name, sizeof(redis_name), "%s.redis", name);
+	if (other->redis >= 0)
+		redis = bench_row_new(redis_name);
+	for (int i = 0; i < WARM_UP + SAMPLES; i++) {
+		double us = ours(kv), echoes = echo(other, requests);
+		double gets = redis ? get(other, requests) : 0;
+
+		if (i < WARM_UP)
+			continue;
+		bench_ours(row, us);
+		bench_theirs(row, echoes);
+		if (redis) {
+			bench_ours(redis, us);
+			bench_theirs(redis, gets);
+		}
 	}
 	bench_row_end(row);
+	if (redis)
+		bench_row_end(redis);
 }
 
-static void hold(struct treekv *kv)
+/* One process with @count caches; a descriptor of each stays open. */
+static void hold(struct treekv *kv, int count)
 {
 	struct treekv_cache *cache;
-	char byte;
+	struct rlimit limit;
+	char byte, name[32];
 
-	bench_check(treekv_open(&cache, kv, "idle", &spec,
-				TREEKV_CREATE | TREEKV_EPHEMERAL),
-		    "create");
+	if (!getrlimit(RLIMIT_NOFILE, &limit)) {
+		limit.rlim_cur = limit.rlim_max;
+		setrlimit(RLIMIT_NOFILE, &limit);
+	}
+	for (int i = 0; i < count; i++) {
+		snprintf(name, sizeof(name), "idle%d", i);
+		bench_check(treekv_open(&cache, kv, name, &spec,
+					TREEKV_CREATE | TREEKV_EPHEMERAL),
+			    "create");
+	}
 	puts("attached");
 	fflush(stdout);
 	while (read(STDIN_FILENO, &byte, 1) > 0)
 		;
-	treekv_detach(cache);
 }
 
-static void measure(struct treekv *kv)
+static void measure(struct treekv *kv, const char *redis)
 {
+	struct other other = { .redis = -1 };
 	struct treekv_cache *cache;
-	int fd;
-	pid_t pid = echo_start(&fd);
+	pid_t pid = peer_echo_start(&other.echo, PEER_ECHO, PEER_ECHO);
 
+	if (redis && *redis)
+		other.redis = peer_redis_small(redis, 'k');
 	bench_check(treekv_open(&cache, kv, "request", &spec, TREEKV_CREATE),
 		    "create");
 	treekv_detach(cache);
-	run("request.attach", kv, attach, fd, 2);
-	run("request.miss", kv, miss, fd, 1);
-	run("request.stats", kv, stats, fd, 1);
-	close(fd);
-	waitpid(pid, NULL, 0);
+	run("request.miss", kv, miss, &other, 1);
+	run("request.attach", kv, attach, &other, 2);
+	run("request.stats", kv, stats, &other, 1);
+	peer_echo_end(pid, other.echo);
 }
 
 int main(int argc, char **argv)
@@ -165,12 +169,11 @@ int main(int argc, char **argv)
 	struct treekv *kv;
 
 	if (argc < 2)
-		bench_die(argv[0], "needs SOCKET [--hold]");
+		bench_die(argv[0], "needs SOCKET [--hold CACHES | REDIS]");
 	bench_check(treekv_connect(&kv, argv[1]), "connect");
-	if (argc > 2 && !strcmp(argv[2], "--hold"))
-		hold(kv);
+	if (argc > 3 && !strcmp(argv[2], "--hold"))
+		hold(kv, atoi(argv[3]));
 	else
-		measure(kv);
-	treekv_close(kv);
+		measure(kv, argc > 2 ? argv[2] : NULL);
 	return 0;
 }

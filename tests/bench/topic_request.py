@@ -1,0 +1,49 @@
+# SPDX-License-Identifier: BSD-2-Clause
+"""Round trips, attaching, creating: what a client waits for."""
+
+from setting import Topic
+
+ATTACH_HUGE = 300  # 256 MiB to attach to, and as much without a daemon
+
+
+def measure_request(setting):
+    with setting.daemon() as daemon, setting.redis() as redis:
+        return setting.program("request", daemon.socket, redis or "")
+
+
+def measure_lookup(setting):
+    with setting.daemon() as daemon, setting.redis() as redis:
+        return setting.program("lookup", daemon.socket, redis or "")
+
+
+def measure_attach(setting, label, pages, size):
+    file = setting.disk / "attach"
+    with setting.daemon(pages) as daemon, setting.redis() as redis, \
+            setting.memcached() as memcached:
+        try:
+            return setting.program("attach", daemon.socket, label, size,
+                                   redis or "", memcached or "", file)
+        finally:
+            file.unlink(missing_ok=True)
+
+
+def measure_create(setting):
+    with setting.daemon("require", "--ready", "1G") as daemon:
+        return setting.program("create", daemon.socket)
+
+
+TOPICS = [
+    Topic(("request.*",), measure_request),
+    Topic(("lookup.*",), measure_lookup),
+    Topic(("attach.64", "attach.64.*"),
+          lambda setting: measure_attach(setting, "attach.64", "require", 64),
+          huge=ATTACH_HUGE, must=True),
+    Topic(("attach.256", "attach.256.*"),
+          lambda setting: measure_attach(setting, "attach.256", "require",
+                                         256),
+          huge=ATTACH_HUGE, must=True, slow=True),
+    Topic(("attach.small", "attach.small.*"),
+          lambda setting: measure_attach(setting, "attach.small", "never",
+                                         64)),
+    Topic(("create", "create.*"), measure_create, huge=ATTACH_HUGE, must=True),
+]
