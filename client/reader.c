@@ -116,6 +116,16 @@ static bool has_moved(const struct treekv_cache *cache, uint64_t generation)
 	       cache->rows_inode;
 }
 
+/*
+ * What he would see of it stands still for ever: it may have been brought back
+ * by now, and written to. A frozen one has not.
+ */
+static bool is_parked(const struct treekv_cache *cache)
+{
+	return !cache->frozen &&
+	       shm_load32_relaxed(&cache->index->flags) & SHM_CACHE_PARKED;
+}
+
 static uint64_t load_commit(struct treekv_cache *cache)
 {
 	const struct shm_index *index = cache->index;
@@ -141,6 +151,8 @@ static int look(struct treekv_cache *cache)
 	if (cache->generation != generation)
 		take_buffer(cache, generation);
 	word = load_commit(cache);
+	if (is_parked(cache))
+		return -ESTALE;
 	commit = shm_commit_under(
 		word, shm_load_relaxed(&buffer_at(cache, generation)->prefill));
 	tail = shm_commit_tail(commit);

@@ -149,6 +149,7 @@ enum shm_cache_flags {
 	SHM_CACHE_DROPPED = 1 << 5, /* it has no name any more */
 	SHM_CACHE_PINNED = 1 << 6, /* it stays in memory */
 	SHM_CACHE_ANONYMOUS = 1 << 7, /* the daemon has named it */
+	SHM_CACHE_PARKED = 1 << 8, /* it goes on elsewhere, from disk */
 };
 
 struct shm_index {

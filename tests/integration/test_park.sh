@@ -336,6 +336,41 @@ test_namesakes()
 	rm -rf "$dir/state"
 }
 
+has_readers()
+{
+	[ "$(metric reader_attaches_total)" -eq "$1" ]
+}
+
+# ---- who reads it has memory that is not the cache's any more
+
+test_readers()
+{
+	start_daemon
+	writer --cache a --steps 50 >/dev/null
+	timeout $deadline "$helpers/kvwriter" --cache a --read --steps 1000 \
+		>"$dir/reader" 2>&1 &
+	children=$!
+	wait_for has_readers 1
+	"$treekvctl" park a >/dev/null
+	parked
+	says "a reader is told that it goes on elsewhere" "$dir/reader" \
+		"the memory of cache a is another one by now"
+	check "and finds it there" writer --cache a --read --steps 50
+	writer --cache prefix --steps 30 --freeze >/dev/null
+	mkfifo "$dir/go"
+	writer --cache prefix --read --steps 30 --hold <"$dir/go" \
+		>"$dir/reader" 2>&1 &
+	children=$!
+	exec 3>"$dir/go"
+	wait_for_line "$dir/reader" "holding 30"
+	"$treekvctl" park prefix >/dev/null
+	exec 3>&-
+	parked
+	says "what is frozen is the same anywhere" "$dir/reader" "tail 30 "
+	stop_daemon
+	rm -rf "$dir/state" "$dir/go"
+}
+
 # ---- not ahead of time, and not without a way back
 
 test_high_water()
@@ -443,6 +478,7 @@ test_by_request
 test_frozen
 test_frozen_meanwhile
 test_namesakes
+test_readers
 test_high_water
 test_full_of_writers
 test_disk_full
