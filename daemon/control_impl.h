@@ -56,6 +56,9 @@ bool creation_attempt(struct conn *conn, uint64_t id,
 /* Whoever waits on this connection for a cache to be made has hung up. */
 void creation_closed(struct conn *conn);
 
+/* The daemon ends before a cache is made; the loop delivers nothing any more. */
+void creation_abandon(struct cache *cache);
+
 /* Is there room for one more? Return: 0; -ENOSPC and it lacks @bytes. */
 int control_room(struct shm_spec *spec, const uint32_t *budgets,
 		 const struct layout_fork *fork, uint64_t *bytes, char *why,

@@ -422,6 +422,19 @@ void creation_closed(struct conn *conn)
 		creation->conn = NULL;
 }
 
+void creation_abandon(struct cache *cache)
+{
+	struct creation *creation = cache->creation;
+
+	if (!creation)
+		return;
+	if (creation->stored.done)
+		close(creation->barrier);
+	free(creation->fork);
+	free(creation);
+	cache->creation = NULL;
+}
+
 int control_room(struct shm_spec *spec, const uint32_t *budgets,
 		 const struct layout_fork *fork, uint64_t *bytes, char *why,
 		 size_t size)

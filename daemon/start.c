@@ -165,6 +165,7 @@ static void let_go(void)
 		next = cache->next;
 		if (cache->lease) /* stays recorded, for the next daemon */
 			lease_free(cache->lease);
+		creation_abandon(cache);
 		lookup_remove(cache);
 		cache_free(cache);
 	}
