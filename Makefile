@@ -71,6 +71,9 @@ cppflags += -D_FORTIFY_SOURCE=2
 daemon_cppflags := -DTREEKVD_JEMALLOC
 daemon_libs := -ljemalloc
 endif
+ifdef FUZZER
+cflags += -fsanitize=fuzzer-no-link -Wno-missing-field-initializers
+endif
 cflags += $(CFLAGS)
 
 # ---- what can be built here ------------------------------------------------
@@ -138,6 +141,18 @@ test_helpers := $(patsubst tests/helpers/%.c,$(O)/tests/helpers/%,\
 	$(wildcard tests/helpers/*.c))
 bench_programs := $(patsubst tests/bench/%.c,$(O)/tests/bench/%,\
 	$(wildcard tests/bench/bench_*.c))
+fuzz_targets := $(patsubst tests/fuzz/%.c,$(O)/tests/fuzz/%,\
+	$(wildcard tests/fuzz/fuzz_*.c))
+# All that a target may need but no main(), from which the linker takes its part.
+fuzz_objs := $(daemon_objs) $(view_objs) $(lib_objs) $(local_objs) \
+	$(filter-out $(O)/client/run/main.o,$(run_objs)) \
+	$(patsubst %,$(O)/client/%.o,replay replay_print \
+		replay_step replay_trace) \
+	$(patsubst %.c,$(O)/%.o,$(filter-out tests/fuzz/fuzz_% \
+		tests/fuzz/play.c,$(wildcard tests/fuzz/*.c))) \
+	$(O)/tests/unit/plane.o
+# libFuzzer has a main() of its own and makes inputs; else play.c plays them.
+fuzz_main := $(if $(FUZZER),,$(O)/tests/fuzz/play.o)
 
 built := $(programs) $(libraries) $(pages) $(units) $(O)/libtreekv.pc
 
@@ -315,6 +330,19 @@ $(O)/tests/bench/%: $(O)/tests/bench/%.o $(lib_objs) $(local_objs) \
 	$(Q)$(CC) $(cflags) $(ldflags) -o $@ $(sort $^) -lprotobuf-c -lm \
 		-pthread
 
+$(O)/tests/fuzz/all.a: $(fuzz_objs)
+	$(Q)rm -f $@
+	$(Q)ar qcs $@ $(sort $^)
+
+$(O)/tests/fuzz/fuzz_%: $(O)/tests/fuzz/fuzz_%.o $(fuzz_main) \
+		$(O)/tests/fuzz/all.a
+	$(say) LD $@
+	$(Q)$(CC) $(cflags) $(ldflags) $(if $(FUZZER),-fsanitize=fuzzer) \
+		-o $@ $^ -luring -lprotobuf-c -lxxhash -lzstd $(daemon_libs) \
+		-lm -pthread
+
+fuzz-targets: $(fuzz_targets)
+
 .SECONDARY:
 
 # The daemon again, with the points of daemon/crash.h.
@@ -332,7 +360,7 @@ $(O)/tests/helpers/treekvd-faults: $(fault_objs) $(proto_objs)
 		-lprotobuf-c -lxxhash -pthread
 
 tests: all $(unit_tests) $(test_helpers) $(O)/tests/helpers/treekvd-faults \
-		$(O)/tests/helpers/kvwatch-absent
+		$(O)/tests/helpers/kvwatch-absent $(fuzz_targets)
 
 demo: deps ## the main job on real input, in under two minutes
 	$(Q)$(MAKE) all
@@ -379,8 +407,10 @@ eval: deps-eval ## how good the policies are; TEXT="FILE...", EVAL=quick
 		$(if $(TEXT),--text $(TEXT)) $(if $(TITLE),--title "$(TITLE)") \
 		$(if $(PART),--part $(PART))
 
-fuzz: deps-fuzz ## T=60 seconds of every fuzz target
-	$(Q)sh tests/fuzz/run.sh $(O) $(T)
+fuzz: deps-fuzz ## T=60 seconds of every fuzz target; ONLY="TARGET..."
+	$(Q)$(MAKE) fuzz-targets O=$(O)-fuzz CC=$(CLANG) FUZZER=1 \
+		SAN=address,undefined
+	$(Q)sh tests/fuzz/run.sh $(O)-fuzz $(T) $(ONLY)
 
 screenshots: deps-check ## pictures of treekv-top at work, for README.md
 	$(Q)$(MAKE) all
@@ -465,8 +495,8 @@ help: ## this list
 
 FORCE:
 
-.PHONY: FORCE all tests demo check check-asan check-tsan bench bench-compare \
-	bench-programs eval fuzz format \
+.PHONY: FORCE all tests fuzz-targets demo check check-asan check-tsan bench \
+	bench-compare bench-programs eval fuzz format \
 	screenshots deps deps-check deps-bench deps-eval deps-fuzz deps-lint \
 	deps-aarch64 deps-deb deps-systemd \
 	check-aarch64 check-systemd torture deb install uninstall clean help

@@ -1,55 +1,47 @@
 #!/bin/sh
 # SPDX-License-Identifier: BSD-2-Clause
 #
-# Every fuzz target (tests/fuzz/fuzz_*.c) for some seconds, with libFuzzer and
-# AddressSanitizer. What is found stays in BUILD-DIR-fuzz as crash-*.
+# Fuzz targets that were built with libFuzzer, each for some seconds, from its
+# seeds (corpus/) and from what earlier rounds have added to them in
+# BUILD-DIR/corpus. What is found stays in BUILD-DIR as crash-*, timeout-*;
+# fixed, it belongs to the seeds, as found-*.
 #
-# Usage: run.sh BUILD-DIR SECONDS
+# Usage: run.sh BUILD-DIR SECONDS [TARGET]...
 
 set -eu
 
-build=${1:?usage: run.sh BUILD-DIR SECONDS}-fuzz
-seconds=${2:?usage: run.sh BUILD-DIR SECONDS}
-cd "$(dirname "$0")/../.."
-mkdir -p "$build/gen"
-build=$(cd "$build" && pwd)
+build=$(cd "${1:?usage: run.sh BUILD-DIR SECONDS [TARGET]...}" && pwd)
+seconds=${2:?usage: run.sh BUILD-DIR SECONDS [TARGET]...}
+shift 2
+tests=$(cd "$(dirname "$0")" && pwd)
 failed=0
 
-${PROTOC_C:-protoc-c} --proto_path=proto --proto_path=bpf \
-	--c_out="$build/gen" treekv.proto sample.proto
-flags="-std=gnu11 -g -O1 -fno-sanitize-recover=all -I. -I$build/gen
--D_GNU_SOURCE="
+if [ $# -eq 0 ]; then
+	for source in "$tests"/fuzz_*.c; do
+		set -- "$@" "$(basename "$source" .c)"
+	done
+fi
 
-# All of the daemon and what treekv-top shows samples with, from which the
-# linker takes what a target needs.
-rm -rf "$build/objects" "$build/all.a"
-mkdir "$build/objects"
-for source in proto/*.c "$build"/gen/*.c daemon/*.c bpf/canvas.c bpf/columns.c \
-	bpf/filter.c bpf/format.c bpf/history.c bpf/layout.c bpf/rates.c \
-	bpf/rows.c bpf/sample.c bpf/screen*.c bpf/state.c bpf/top_json.c \
-	bpf/view.c client/error.c client/json.c client/map.c client/show*.c; do
-	[ "$source" = daemon/main.c ] || echo "$source"
-done >"$build/sources"
-# shellcheck disable=SC2016 # for the other shell
-FLAGS=$flags xargs -P "$(nproc)" -n 1 sh -c 'clang $FLAGS -c \
-	-fsanitize=fuzzer-no-link,address,undefined \
-	-o "$0/$(echo "${1%.c}" | tr / -).o" "$1"' "$build/objects" \
-	<"$build/sources"
-ar rc "$build/all.a" "$build"/objects/*.o
+# of LOG: the last "cov:" line's figures, and how many executions there were
+sum_up()
+{
+	executions=$(sed -n 's/^stat::number_of_executed_units: *//p' "$1")
+	edges=$(sed -n 's/.* cov: \([0-9]*\) .*/\1/p' "$1" | tail -n 1)
+	printf '%-16s %9s executions %6s edges\n' "$2" "$executions" "$edges"
+}
 
-for source in tests/fuzz/fuzz_*.c; do
-	name=$(basename "$source" .c)
-	# shellcheck disable=SC2086
-	clang $flags -fsanitize=fuzzer,address,undefined \
-		-o "$build/$name" "$source" "$build/all.a" -luring \
-		-lprotobuf-c -lxxhash -lm -pthread
-	mkdir -p "$build/corpus-$name"
-	echo "$name: $seconds s"
-	if ! (cd "$build" && "./$name" -max_total_time="$seconds" \
-		-print_final_stats=1 "corpus-$name" >"$name.log" 2>&1); then
+cd "$build"
+for target; do
+	mkdir -p "corpus/$target" "$tests/corpus/$target"
+	log=$build/$target.log
+	# Leaks are the targets' own to find: a daemon keeps what it needs.
+	if ! "$build/tests/fuzz/$target" -max_total_time="$seconds" \
+		-timeout=30 -print_final_stats=1 -print_funcs=0 \
+		-detect_leaks=0 -close_fd_mask=1 -max_len=20000 \
+		"corpus/$target" "$tests/corpus/$target" >"$log" 2>&1; then
 		failed=1
-		tail -n 40 "$build/$name.log"
+		tail -n 40 "$log"
 	fi
-	grep -E 'number_of_executed_units|cov:' "$build/$name.log" | tail -n 2
+	sum_up "$log" "$target"
 done
 exit $failed
