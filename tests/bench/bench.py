@@ -23,7 +23,7 @@ import topic_policy
 import topic_request
 import topic_run
 import topic_watch
-from judge import judge, notes_of, table
+from judge import judge, notes_of, samples_of, table
 from rows import ROWS
 from setting import Setting, Unmeasured, huge_pages, say
 
@@ -57,13 +57,22 @@ def measure(topic, setting):
     say(f"{names[0]} ...")
     if topic.must and setting.no_huge:
         return {}, dict.fromkeys(names, "not measured: " + setting.no_huge)
+    setting.absent.clear()
     try:
-        return topic.measure(setting), {}
+        measured = topic.measure(setting)
+        return measured, lacking(names, measured, setting.absent)
     except Unmeasured as why:
         return {}, dict.fromkeys(names, f"not measured: {why}")
     except (OSError, RuntimeError, ValueError, KeyError, IndexError,
             subprocess.CalledProcessError) as error:
         return {}, dict.fromkeys(names, f"failed: {error}")
+
+
+def lacking(names, measured, absent):
+    """Rows that a peer would have made."""
+    why = ", ".join(sorted(absent)) + ": the peer is missing"
+    return {name: why for name in names if absent and
+            not samples_of(name, measured)["ours"]}
 
 
 def measure_all(build, rows, no_huge):

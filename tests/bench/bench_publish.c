@@ -2,7 +2,7 @@
 /*
  * bench_publish SOCKET: one worker under 64 caches in the shape of an 8B model
  * (32 layers x 8 heads, budget 1024, slack 64), each of which gets 200 tokens a
- * second, four at a step, one cache after the other at even distances. How long
+ * second, eight at a step, one cache after the other at even distances. How long
  * from the commit that rings the doorbell until a new order is seen, and how
  * long the slack would have lasted from there. Theirs is that.
  *
@@ -26,7 +26,7 @@ enum {
 	BUDGET = 1024,
 	SLACK = 64,
 	RATE = 200, /* tokens a second of a cache */
-	TOKENS = 4, /* a step */
+	TOKENS = 8, /* a step */
 	FILL = 32, /* tokens a step before it is measured */
 	SECONDS = 8,
 	LOOK_NS = 50000,
@@ -78,16 +78,23 @@ static void step(struct one *one, uint32_t tokens)
 	bench_check(treekv_commit(cache, tokens), "commit");
 }
 
-/* As a writer's next step would find it. */
-static void look(struct one *one, uint64_t now)
+static void seen(struct one *one, uint64_t now)
 {
-	uint64_t generation = shm_load_acquire(&one->cache->index->generation);
-
-	if (!one->rung || generation == one->cache->generation)
-		return;
 	bench_ours(row, (double)(now - one->rung) / 1000);
 	bench_theirs(row, (double)one->lasts / 1000);
 	one->rung = 0;
+}
+
+static bool is_published(const struct treekv_cache *cache)
+{
+	/* Pairs with the release in compact_publish(). */
+	return shm_load_acquire(&cache->index->generation) != cache->generation;
+}
+
+static void look(struct one *one, uint64_t now)
+{
+	if (one->rung && is_published(one->cache))
+		seen(one, now);
 }
 
 static uint32_t look_at_all(void)
@@ -122,14 +129,16 @@ static void wait_until(uint64_t when)
 	look_at_all();
 }
 
+/* A new order may also be seen by the step itself, as it begins. */
 static void turn(struct one *one)
 {
-	uint64_t before = one->cache->tail;
+	uint64_t generation = one->cache->generation, begin = bench_ns();
 
 	step(one, TOKENS);
+	if (one->rung && one->cache->generation != generation)
+		seen(one, begin);
 	if (one->rung || one->cache->tail < one->cache->ring_at ||
-	    (before >= one->cache->ring_at &&
-	     before > one->cache->base_tail + TOKENS))
+	    is_published(one->cache))
 		return;
 	one->rung = bench_ns();
 	one->lasts = lasts(one->cache);
@@ -150,8 +159,7 @@ static void fill(struct treekv *kv)
 	}
 	/* They ring at different times. */
 	for (int i = 0; i < CACHES; i++)
-		for (int n = 0; n < i % TOKENS; n++)
-			step(&ones[i], TOKENS);
+		step(&ones[i], 1 + (uint32_t)i % (2 * TOKENS));
 }
 
 static void report(const char *name, double ours, double theirs)

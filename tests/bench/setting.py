@@ -118,6 +118,7 @@ class Setting:
     @disk: a folder on the file system of the build
     @no_huge: why there are no huge pages; "": there are
     @curves: figures for the plots, by plot
+    @absent: peers that were asked for and are not installed
     """
 
     def __init__(self, build, folder, disk, no_huge):
@@ -126,6 +127,7 @@ class Setting:
         self.disk = disk
         self.no_huge = no_huge
         self.curves = {}
+        self.absent = set()
         self.started = 0
         self.known = None
 
@@ -158,10 +160,17 @@ class Setting:
         with server(command, socket) as process:
             yield Daemon(process, socket, state)
 
+    def peer(self, name):
+        """Its program, None where it is missing, which is remembered."""
+        program = shutil.which(name)
+        if not program:
+            self.absent.add(name)
+        return program
+
     @contextlib.contextmanager
     def redis(self):
         """Yields its socket, None where it is missing."""
-        program = shutil.which("redis-server")
+        program = self.peer("redis-server")
         if not program:
             yield None
             return
@@ -172,7 +181,7 @@ class Setting:
 
     @contextlib.contextmanager
     def memcached(self):
-        program = shutil.which("memcached")
+        program = self.peer("memcached")
         if not program:
             yield None
             return

@@ -53,10 +53,10 @@ def measure_scale(setting):
                                     middle(late[n, 1000])] for n in PROCESSES]
     setting.curves["caches"] = [[n, middle(rate[1, n]), middle(late[1, n])]
                                 for n in CACHES]
-    busy = [rate[n, 1000] for n in PROCESSES if 2 <= n <= 32]
+    busy = [statistics.median(of) for of in
+            zip(*(rate[n, 1000] for n in PROCESSES if 2 <= n <= 32))]
     return {
-        "scale.processes": {"ours": rate[64, 1000],
-                            "theirs": [statistics.median(of) for of in zip(*busy)]},
+        "scale.processes": {"ours": rate[64, 1000], "theirs": busy},
         "scale.processes.p99": {"ours": late[64, 1000],
                                 "theirs": [32 * of for of in late[2, 1000]]},
         "scale.caches": {"ours": rate[1, 1000], "theirs": rate[1, 10]},
