@@ -666,6 +666,30 @@ void cache_tell_progress(struct treekv_cache *cache, bool now)
 	      cache->steps, cache->commits, cache->tail - cache->opened_tail);
 }
 
+/*
+ * Who is armed may have compacted meanwhile, and then this tail may be below
+ * the mark of the order that he published: rung for it, he would compact the
+ * few tokens since, and we would adopt twice as often as need be. That order's
+ * buffer stays as it is until we have left the one in use (seen).
+ */
+static void ring_if_due(struct treekv_cache *cache)
+{
+	const struct shm_buffer *newest;
+	uint64_t generation;
+
+	shm_full_barrier();
+	if (!shm_load_relaxed(&cache->index->armed))
+		return;
+	/* Pairs with the release in compact_publish(). */
+	generation = shm_load_acquire(&cache->index->generation);
+	newest = (const void *)((const char *)cache->index +
+				cache->index->buffer[generation & 1]);
+	if (cache->tail < shm_load_relaxed(&newest->ring_at))
+		return;
+	shm_store_relaxed(&cache->rows->rings, cache->rows->rings + 1);
+	cache->ops->ring(cache);
+}
+
 int treekv_commit(struct treekv_cache *cache, uint32_t m)
 {
 	int r = check_commit(cache, m);
@@ -689,13 +713,8 @@ int treekv_commit(struct treekv_cache *cache, uint32_t m)
 	PROBE(libtreekv, commit, cache->index->cache_id, cache->name, m,
 	      cache->tail);
 	cache_tell_progress(cache, false);
-	if (cache->tail < cache->ring_at)
-		return 0;
-	shm_full_barrier();
-	if (shm_load_relaxed(&cache->index->armed)) {
-		shm_store_relaxed(&cache->rows->rings, cache->rows->rings + 1);
-		cache->ops->ring(cache);
-	}
+	if (cache->tail >= cache->ring_at)
+		ring_if_due(cache);
 	return 0;
 }
 

@@ -64,9 +64,10 @@
  * Sizes: CAPACITY 4 or 5, BUDGET 2, steps of 1 or 2 tokens of which 0 to 2 are
  * committed, up to TOKENS tokens; run.sh has each part's.
  *
- * What two mutants taught: the writer may not ring just once per generation
+ * What three mutants taught: the writer may not ring just once per generation
  * (RING_ONCE: the daemon publishes and arms before the step that is under way
- * commits), and it must wait for a new epoch beside a new generation in a stall
+ * commits), nor only for the order in use (NEWER_IS_ENOUGH: that step may reach
+ * the mark of the one just published), and it must wait for a new epoch beside a new generation in a stall
  * (EPOCH_UNWATCHED: its ring may have gone to a daemon that is dead).
  *
  * Left out: several layers and heads (free is the least, generation one word
@@ -414,12 +415,24 @@ write:
 		atomic {
 			if
 #ifdef MUT_RING_ONCE
-			:: armed && !rung -> rung = 1; ring()
+			:: armed && !rung -> rung = 1
 #else
-			:: armed -> ring()
+			:: armed
+#endif
+			:: else -> goto rested
+			fi
+		};
+		atomic { /* below the mark of an order not yet adopted: no ring */
+			newest = generation;
+			if
+#ifdef MUT_NEWER_IS_ENOUGH
+			:: newest == used -> ring()
+#else
+			:: tail >= RING_AT(newest & 1) -> ring()
 #endif
 			:: else
-			fi
+			fi;
+			newest = 0
 		};
 rested:
 #endif

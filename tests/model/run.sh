@@ -171,6 +171,7 @@ scores="-DSCORES -DTOKENS=6"
 	mutant NO_SEEN_BARRIER '!(doorbell_lost)' $bells
 	mutant NO_WAITING_BARRIER '!(doorbell_lost)' $bells
 	mutant RING_ONCE '!(doorbell_lost)' -DBELLS -DTOKENS=6
+	mutant NEWER_IS_ENOUGH '!(doorbell_lost)' -DBELLS -DTOKENS=6
 	mutant DEATH_UNNOTICED '!(doorbell_lost)' $bells
 	mutant NO_STALL_RING 'invalid end state' $bells
 	mutant NO_STALL_BARRIER 'invalid end state' $bells

@@ -447,6 +447,40 @@ static void test_commit_rings_past_the_mark_when_armed(void **state)
 	assert_int_equal(f->rows->rings, 1);
 }
 
+/* Published while a step runs: its commit is below the mark of that order. */
+static void test_commit_rings_by_the_newest_order(void **state)
+{
+	struct fixture *f = *state;
+
+	step(&f->cache, 4, 4);
+	step(&f->cache, 4, 4);
+	step(&f->cache, 1, 1);
+	step_begin(&f->cache, 1);
+	step_append(&f->cache, 1);
+	assert_true(fixture_compact(f)); /* its mark: 10 */
+	shm_store_relaxed(&f->index->armed, 1);
+	assert_int_equal(treekv_commit(&f->cache, 0), 0);
+	assert_int_equal(f->rings, 0);
+	step(&f->cache, 1, 1);
+	assert_int_equal(f->rings, 1);
+}
+
+/* Likewise, and it reaches that mark: nobody else will ring for it. */
+static void test_commit_rings_for_an_order_not_yet_adopted(void **state)
+{
+	struct fixture *f = *state;
+
+	step(&f->cache, 4, 4);
+	step(&f->cache, 4, 4);
+	step(&f->cache, 1, 1);
+	step_begin(&f->cache, 1);
+	step_append(&f->cache, 1);
+	assert_true(fixture_compact(f));
+	shm_store_relaxed(&f->index->armed, 1);
+	assert_int_equal(treekv_commit(&f->cache, 1), 0);
+	assert_int_equal(f->rings, 1);
+}
+
 static void test_adoption_rings_for_who_waits(void **state)
 {
 	struct fixture *f = *state;
@@ -512,6 +546,8 @@ int main(void)
 		with_fixture(test_quarantine_ends_a_stall),
 		with_fixture(test_settling_is_no_stall),
 		with_fixture(test_commit_rings_past_the_mark_when_armed),
+		with_fixture(test_commit_rings_by_the_newest_order),
+		with_fixture(test_commit_rings_for_an_order_not_yet_adopted),
 		with_fixture(test_adoption_rings_for_who_waits),
 		with_fixture(test_order_of_other_rows_ends_the_lease),
 	};
