@@ -28,6 +28,7 @@
 #define WRITER_CLONES
 #endif
 
+#define LINE	      64
 #define OBSERVE_BLOCK 64 /* weights summed over a group at a time */
 #define PROGRESS_MS   50 /* between two of the probe progress */
 
@@ -68,6 +69,26 @@ void cache_copy_ranks(const struct treekv_cache *cache, uint32_t layer,
 }
 
 /*
+ * What the daemon has just written comes from another core's cache, a line at
+ * a time; asked for one head ahead, it is on its way while this one is copied.
+ * Heads are adopted in their order, as layers are appended.
+ */
+static void prefetch_head(const struct treekv_cache *cache, uint32_t layer,
+			  const struct cache_head *head)
+{
+	const struct cache_layer *at = &cache->layer[layer];
+	uint32_t size = cache->spec.entry_size;
+	const char *rank = head->published[cache->generation & 1];
+	const char *order = head->order[cache->generation & 1];
+
+	if (head->generation == cache->generation)
+		return;
+	__builtin_prefetch(order + (size_t)at->base_live * size);
+	for (size_t i = 0; i < (size_t)at->at.slots * size; i += LINE)
+		__builtin_prefetch(rank + i);
+}
+
+/*
  * The ranks of a head, copied when a step or a view first asks for them: the
  * buffer in use stays as it is until the next adoption (seen), and attaching
  * need not touch all of it.
@@ -80,6 +101,9 @@ static void adopt_head(struct treekv_cache *cache, uint32_t layer,
 	if (head->generation == cache->generation)
 		return;
 	head->generation = cache->generation;
+	if (head + 1 <
+	    cache->head + (size_t)cache->spec.layers * cache->spec.kv_heads)
+		prefetch_head(cache, layer, head + 1);
 	cache_copy_ranks(cache, layer, head, cache->generation);
 	for (uint64_t i = 0; i < own; i++)
 		head->rank[cache_slot(cache, layer, head, i)] =
