@@ -295,11 +295,19 @@ static void prefetch_next(const struct compaction *c, uint32_t head, uint32_t k,
 {
 	const struct shm_spec *spec = &c->index->spec;
 	uint32_t l = c->layer + (head + 1 == spec->kv_heads);
+	const struct shm_layer *layer;
 	struct policy_scope scope;
+	struct order next;
 
-	if (l == spec->layers || c->policy->scores == POLICY_SCORES_NONE)
+	if (l == spec->layers)
 		return;
-	scope = scope_of(c, l, (head + 1) % spec->kv_heads, commit);
+	head = (head + 1) % spec->kv_heads;
+	layer = layer_of(c->index, l);
+	next = order_of(buffer_of(c->index, c->generation), layer, head);
+	order_prefetch(&next, layer->slots, spec->entry_size);
+	if (c->policy->scores == POLICY_SCORES_NONE)
+		return;
+	scope = scope_of(c, l, head, commit);
 	policy_prefetch(&scope, k);
 }
 

@@ -21,15 +21,38 @@
 #define ORDER_CLONES
 #endif
 
+#define LINE 64
+
+/* Leaves [lo, hi), the span of the evictions, marked in gone. */
+static void mark(const uint32_t *evicted, uint32_t k, uint8_t *gone,
+		 uint32_t *ret_lo, uint32_t *ret_hi)
+{
+	uint32_t lo = UINT32_MAX, hi = 0;
+
+	for (uint32_t j = 0; j < k; j++) {
+		lo = evicted[j] < lo ? evicted[j] : lo;
+		hi = evicted[j] >= hi ? evicted[j] + 1 : hi;
+	}
+	lo = k ? lo : 0;
+	memset(gone + lo, 0, hi - lo);
+	for (uint32_t j = 0; j < k; j++)
+		gone[evicted[j]] = 1;
+	*ret_lo = lo;
+	*ret_hi = hi;
+}
+
 #define ENTRY	       uint16_t
+#define ENTRY_SIGNED   int16_t
 #define ENTRY_FREE     SHM_FREE16
 #define ENTRY_FN(name) order16_##name
 #include "daemon/order_entries.h"
 #undef ENTRY
+#undef ENTRY_SIGNED
 #undef ENTRY_FREE
 #undef ENTRY_FN
 
 #define ENTRY	       uint32_t
+#define ENTRY_SIGNED   int32_t
 #define ENTRY_FREE     SHM_FREE32
 #define ENTRY_FN(name) order32_##name
 #include "daemon/order_entries.h"
@@ -54,6 +77,16 @@ static void set_entry(void *entries, uint32_t entry_size, uint32_t i,
 		((uint16_t *)entries)[i] = (uint16_t)value;
 	else
 		((uint32_t *)entries)[i] = value;
+}
+
+void order_prefetch(const struct order *o, uint32_t slots, uint32_t entry_size)
+{
+	size_t size = (size_t)slots * entry_size;
+
+	for (size_t i = 0; i < size; i += LINE) {
+		__builtin_prefetch((const char *)o->order + i);
+		__builtin_prefetch((const char *)o->rank + i);
+	}
 }
 
 void order_init(const struct order *o, uint32_t slots, uint32_t entry_size)

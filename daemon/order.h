@@ -70,6 +70,12 @@ uint32_t order_compact(const struct order *to, const struct order *from,
 		       uint32_t ranked, uint32_t k,
 		       const struct order_scratch *scratch);
 
+/*
+ * Asks the memory for what order_compact() reads of @from: worth it a head
+ * ahead, where it comes from beyond the core's own caches.
+ */
+void order_prefetch(const struct order *o, uint32_t slots, uint32_t entry_size);
+
 /**
  * order_reveal - make the first @n_live entries of an order live
  * @to: written; must not overlap @from

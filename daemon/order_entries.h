@@ -5,17 +5,18 @@
  *
  * Most slots keep their rank or lose k, so the new ranks are made from the old
  * ones in one dense pass that the compiler vectorises; only what lies between
- * the first and the last eviction is then written one by one.
+ * the first and the last eviction is then written one by one. A free rank is
+ * negative as the compiler's vectors see it, so one comparison tells both.
  */
-ORDER_CLONES static void ENTRY_FN(shift)(ENTRY *to, const ENTRY *from,
+ORDER_CLONES static void ENTRY_FN(shift)(ENTRY *restrict to,
+					 const ENTRY *restrict from,
 					 uint32_t slots, ENTRY from_rank,
 					 ENTRY k)
 {
 	for (uint32_t s = 0; s < slots; s++) {
-		ENTRY r = from[s];
-		ENTRY down = r >= from_rank && r != ENTRY_FREE ? k : 0;
+		bool moves = (ENTRY_SIGNED)from[s] >= (ENTRY_SIGNED)from_rank;
 
-		to[s] = r - down;
+		to[s] = from[s] - (moves ? k : 0);
 	}
 }
 
@@ -27,24 +28,6 @@ static void ENTRY_FN(init)(const struct order *o, uint32_t slots)
 		order[s] = s;
 		rank[s] = ENTRY_FREE;
 	}
-}
-
-/* Leaves [lo, hi), the span of the evictions, marked in gone. */
-static void ENTRY_FN(mark)(const uint32_t *evicted, uint32_t k, uint8_t *gone,
-			   uint32_t *ret_lo, uint32_t *ret_hi)
-{
-	uint32_t lo = UINT32_MAX, hi = 0;
-
-	for (uint32_t j = 0; j < k; j++) {
-		lo = evicted[j] < lo ? evicted[j] : lo;
-		hi = evicted[j] >= hi ? evicted[j] + 1 : hi;
-	}
-	lo = k ? lo : 0;
-	memset(gone + lo, 0, hi - lo);
-	for (uint32_t j = 0; j < k; j++)
-		gone[evicted[j]] = 1;
-	*ret_lo = lo;
-	*ret_hi = hi;
 }
 
 /* How many parent's slots an order ends with: those that are free are own. */
@@ -75,6 +58,21 @@ static ENTRY *ENTRY_FN(freed)(ENTRY *to, const ENTRY *old,
 	return to;
 }
 
+/* The slots just freed, then the parent's that are dead. */
+static void ENTRY_FN(finish)(ENTRY *end, const ENTRY *old,
+			     const uint32_t *evicted, uint32_t k,
+			     uint32_t slots, uint32_t parent, uint32_t dead)
+{
+	if (!parent) {
+		for (uint32_t j = 0; j < k; j++)
+			end[j] = old[evicted[j]];
+		return;
+	}
+	end = ENTRY_FN(freed)(end, old, evicted, k, parent, true);
+	memcpy(end, old + slots - dead, dead * sizeof(*end));
+	ENTRY_FN(freed)(end + dead, old, evicted, k, parent, false);
+}
+
 static void ENTRY_FN(rewrite)(const struct order *to, const struct order *from,
 			      uint32_t slots, uint32_t live, uint32_t ranked,
 			      uint32_t k, const struct order_scratch *scratch)
@@ -84,34 +82,27 @@ static void ENTRY_FN(rewrite)(const struct order *to, const struct order *from,
 	ENTRY *new = to->order, *rank = to->rank;
 	const uint8_t *gone = scratch->gone;
 	uint32_t lo, hi, at, parent = from->parent, dead = 0;
-	ENTRY *end;
 
 	if (parent)
 		dead = ENTRY_FN(dead)(old, live, slots, parent);
-	ENTRY_FN(mark)(evicted, k, scratch->gone, &lo, &hi);
+	mark(evicted, k, scratch->gone, &lo, &hi);
+	ENTRY_FN(shift)(rank, from->rank, slots, hi, k);
 	memcpy(new, old, lo * sizeof(*new));
+	for (uint32_t i = ranked; i < lo; i++)
+		rank[old[i]] = i;
 	at = lo;
 	for (uint32_t i = lo; i < hi; i++) {
-		new[at] = old[i];
+		ENTRY slot = old[i];
+
+		new[at] = slot;
+		rank[slot] = gone[i] ? ENTRY_FREE : at;
 		at += !gone[i];
 	}
 	memcpy(new + at, old + hi, (slots - dead - hi) * sizeof(*new));
-	end = ENTRY_FN(freed)(new + at + slots - dead - hi, old, evicted, k,
-			      parent, true);
-	if (parent) {
-		memcpy(end, old + slots - dead, dead * sizeof(*new));
-		ENTRY_FN(freed)(end + dead, old, evicted, k, parent, false);
-	}
-
-	ENTRY_FN(shift)(rank, from->rank, slots, hi, k);
-	for (uint32_t i = ranked; i < lo; i++)
-		rank[old[i]] = i;
-	for (uint32_t i = lo; i + k < hi; i++)
-		rank[new[i]] = i;
-	for (uint32_t j = 0; j < k; j++)
-		rank[old[evicted[j]]] = ENTRY_FREE;
 	for (uint32_t i = ranked > hi ? ranked : hi; i < live; i++)
 		rank[old[i]] = i - k;
+	at += slots - dead - hi;
+	ENTRY_FN(finish)(new + at, old, evicted, k, slots, parent, dead);
 }
 
 static int ENTRY_FN(check)(const struct order *o, uint32_t slots,
