@@ -142,6 +142,8 @@ void event_parked(const struct cache *cache)
 		 cache->name, cache->uid, NUMBER(cache),
 		 (unsigned long long)cache_bytes(cache));
 	tell_of(STREAM_PARK, cache, 0);
+	PROBE(treekvd, park, cache->id, cache->name,
+	      shm_commit_tail(cache_commit(cache)), cache_bytes(cache));
 }
 
 void event_reclaimed(const struct cache *cache)
@@ -151,6 +153,7 @@ void event_reclaimed(const struct cache *cache)
 		 cache->name, cache->uid, NUMBER(cache),
 		 (unsigned long long)cache_bytes(cache));
 	tell_of(STREAM_RECLAIM, cache, 0);
+	PROBE(treekvd, reclaim, cache->id, cache->name, cache_bytes(cache));
 }
 
 void event_dropped(const struct cache *cache, pid_t pid)

@@ -37,6 +37,13 @@ PROBE(treekvd, prefill, 3, "A prompt has been committed as a whole.", \
 	(uint64_t, tail, "tokens of it")) \
 PROBE(treekvd, drop, 3, "A cache has been dropped by request.", PROBE_CACHE, \
 	(int32_t, pid, "of the process that asked for it")) \
+PROBE(treekvd, park, 4, "A cache is on disk, and leaves memory; restore " \
+	"tells of its return.", PROBE_CACHE, \
+	(uint64_t, tail, "tokens committed to it"), \
+	(uint64_t, bytes, "of memory it took")) \
+PROBE(treekvd, reclaim, 3, "A cache has been dropped without a request, as " \
+	"configured for its class.", PROBE_CACHE, \
+	(uint64_t, bytes, "of memory it took")) \
 PROBE(treekvd, gone, 3, "The memory of a cache has been given back.", \
 	PROBE_CACHE, \
 	(uint64_t, bytes, "of memory it took")) \

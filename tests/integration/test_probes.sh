@@ -155,7 +155,7 @@ all_answered()
 	test "$(count ^request_start)" = "$(count ^request_done)"
 }
 
-start_daemon --keeper --log-level debug
+start_daemon --keeper --log-level debug --reclaim-anonymous drop
 python3 "$script" "$page" script treekvd="$treekvd" libtreekv="$kvwriter" \
 	>"$dir/all.bt"
 BPFTRACE_PERF_RB_PAGES=2048 BPFTRACE_MAX_PROBES=4096
@@ -177,6 +177,11 @@ size=$(stat -c %s "$dir"/state/snapshots/0/"$a".tkv)
 dropper=$!
 wait $dropper
 "$kvwriter" --cache "$a" --steps 1 >/dev/null
+"$kvwriter" --cache parked-$$ --steps 9 >/dev/null
+"$treekvctl" park parked-$$ >/dev/null
+"$kvwriter" --steps 9 --ttl 1 >/dev/null &
+anonymous=$!
+wait_for_line "$log" "cache reclaimed"
 hold stalled-$$ --steps 300 --pause
 wait_for_line "$dir/stalled-$$.writer" paused
 served=$(daemon_pid)
@@ -239,6 +244,9 @@ check "detach" fired "^detach .*name=\"$a\" pid=$first cause=0 tail=400$"
 check "snapshot" fired \
 	"^snapshot .*name=\"$a\" tail=400 bytes=$size ns=[1-9][0-9]* error=0$"
 check "drop" fired "^drop cache=$number name=\"$a\" pid=$dropper$"
+check "park" fired "^park .*name=\"parked-$$\" tail=9 bytes=[1-9][0-9]*$"
+check "reclaim" fired \
+	"^reclaim .*name=\"anonymous-$anonymous-.*\" bytes=[1-9][0-9]*$"
 check "gone" fired "^gone cache=$number name=\"$a\" bytes=[1-9][0-9]*$"
 check "restore" fired \
 	"^restore .*name=\"$a\" tail=400 bytes=$size ns=[1-9][0-9]* error=0$"
