@@ -373,6 +373,7 @@ void conn_settle(struct conn *conn)
 	if (conn->pidfd >= 0)
 		close(conn->pidfd);
 	close(conn->fd);
+	free(conn->peer.groups);
 	free(conn);
 }
 
@@ -393,6 +394,27 @@ static int peer_pidfd(int fd, pid_t pid)
 	return pidfd < 0 ? -errno : pidfd;
 }
 
+/* They are asked for once: what becomes of his groups later is not seen. */
+static int peer_groups(struct conn *conn)
+{
+	gid_t *groups = NULL, *more;
+	socklen_t size = 0;
+
+	while (getsockopt(conn->fd, SOL_SOCKET, SO_PEERGROUPS, groups, &size)) {
+		more = errno == ERANGE ? realloc(groups, size) : NULL;
+		if (!more) {
+			int r = errno == ERANGE ? -ENOMEM : -errno;
+
+			free(groups);
+			return r;
+		}
+		groups = more;
+	}
+	conn->peer.groups = groups;
+	conn->peer.n_groups = size / sizeof(*groups);
+	return 0;
+}
+
 static int peer_init(struct conn *conn)
 {
 	struct ucred credentials = { .pid = 0 };
@@ -404,6 +426,9 @@ static int peer_init(struct conn *conn)
 	conn->peer.pid = credentials.pid;
 	conn->peer.uid = credentials.uid;
 	conn->peer.gid = credentials.gid;
+	r = peer_groups(conn);
+	if (r)
+		return r;
 	r = peer_pidfd(conn->fd, credentials.pid);
 	if (r == -EMFILE || r == -ENFILE)
 		return r;
@@ -427,6 +452,7 @@ int conn_new(struct listener *listener, int fd)
 	STAILQ_INIT(&conn->replies);
 	r = peer_init(conn);
 	if (r) {
+		free(conn->peer.groups);
 		free(conn);
 		return r;
 	}

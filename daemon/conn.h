@@ -16,11 +16,13 @@
 struct listener;
 struct conn;
 
-/* Who is at the other end, from SO_PEERCRED when it connected. */
+/* Who is at the other end, as the kernel had it when it connected. */
 struct conn_peer {
 	pid_t pid;
 	uid_t uid;
 	gid_t gid;
+	gid_t *groups; /* supplementary ones */
+	uint32_t n_groups;
 };
 
 /*

@@ -47,6 +47,7 @@
 #define SHM_LINE       128 /* one hot word each: a pair of cache lines */
 #define SHM_NOTE_SIZE  256
 #define SHM_NAME_MAX   127
+#define SHM_NAME_FULL  (SHM_NAME_MAX + 12) /* with "@4294967295/" before it */
 #define SHM_MODEL_SIZE 32
 
 #define SHM_LAYERS_MAX	 512
@@ -150,6 +151,7 @@ enum shm_cache_flags {
 	SHM_CACHE_PINNED = 1 << 6, /* it stays in memory */
 	SHM_CACHE_ANONYMOUS = 1 << 7, /* the daemon has named it */
 	SHM_CACHE_PARKED = 1 << 8, /* it goes on elsewhere, from disk */
+	SHM_CACHE_SHARED = 1 << 9, /* its group's name, not its owner's */
 };
 
 struct shm_index {
