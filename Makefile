@@ -102,11 +102,11 @@ pure_objs := $(patsubst %,$(O)/daemon/%.o,order compact compact_prompt) \
 queue_objs := $(O)/daemon/park_queue.o
 daemon_objs := $(patsubst %.c,$(O)/%.o,$(filter-out daemon/main.c,\
 	$(wildcard daemon/*.c))) $(proto_objs)
-lib_objs := $(patsubst %,$(O)/client/%.o,cache conn error fork lease open \
-	prefill probe reader writer) $(choice_objs) $(proto_objs)
+lib_objs := $(patsubst %,$(O)/client/%.o,cache conn error fork lease name \
+	open prefill probe reader writer) $(choice_objs) $(proto_objs)
 local_objs := $(O)/client/local.o $(pure_objs)
 ctl_objs := $(patsubst %,$(O)/client/%.o,budget ctl doctor events hugepages \
-	json keep map persist replay replay_print replay_step replay_trace \
+	json keep map owner persist replay replay_print replay_step replay_trace \
 	show \
 	show_json) $(lib_objs) $(pure_objs)
 watch_objs := $(O)/bpf/watch_names.o $(patsubst %,$(O)/bpf/%.o,\
@@ -296,7 +296,8 @@ $(O)/man/%: client/%
 
 $(O)/tests/%: $(O)/tests/unit/%.o $(unit_helpers) $(daemon_objs) \
 		$(view_objs) $(patsubst %,$(O)/client/%.o,budget cache conn \
-			error fork lease open prefill probe reader writer local) \
+			error fork lease name open prefill probe reader \
+			writer local) \
 		$(kernel_objs)
 	@mkdir -p $(@D)
 	$(say) LD $@

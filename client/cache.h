@@ -84,7 +84,7 @@ struct treekv_cache {
 	uint64_t index_size;
 	uint64_t rows_size;
 	uint64_t parent_size;
-	char name[SHM_NAME_MAX + 1];
+	char name[SHM_NAME_FULL + 1];
 	struct shm_spec spec; /* private copy, checked */
 	bool scored; /* the policy reads scores */
 	bool last_only; /* tova: a weight replaces, it does not add */

@@ -108,9 +108,6 @@ int open_granted(struct treekv_cache **ret, struct treekv *kv,
 		 Treekv__Request *request, uint64_t nonce, bool reader,
 		 struct treekv_prefix *prefix);
 
-/* Return: 0, or -EINVAL with the text set. */
-int open_check_name(const char *name);
-
 /* @from may be NULL. */
 void open_fill_prefix(struct treekv_prefix *to, const Treekv__Prefix *from);
 

@@ -18,6 +18,8 @@
 #include "client/json.h"
 #include "client/keep.h"
 #include "client/map.h"
+#include "client/name.h"
+#include "client/owner.h"
 #include "client/persist.h"
 #include "client/replay.h"
 #include "client/show.h"
@@ -34,7 +36,8 @@ enum {
 struct options {
 	const char *socket;
 	const char *name; /* the command's last argument */
-	const char *value; /* the one before it, of ttl */
+	const char *value; /* the one before it, of ttl, chmod and chown */
+	char full[SHM_NAME_FULL + 1]; /* the name, as the daemon takes it */
 	const char *pool; /* hugepages' */
 	struct events_options events;
 	bool json;
@@ -125,7 +128,7 @@ static int run_inspect(struct treekv *kv, const struct options *options)
 	Treekv__Reply *reply, *map;
 	const Treekv__KeptReply *kept;
 
-	inspect.name = (char *)(uintptr_t)options->name;
+	inspect.name = (char *)(uintptr_t)options->full;
 	request.inspect = &inspect;
 	if (ask(kv, &request, TREEKV__REQUEST__BODY_INSPECT, &reply))
 		return EXIT_FAILED;
@@ -163,7 +166,7 @@ static int run_drop(struct treekv *kv, const struct options *options)
 	Treekv__Drop drop = TREEKV__DROP__INIT;
 	Treekv__Reply *reply;
 
-	drop.name = (char *)(uintptr_t)options->name;
+	drop.name = (char *)(uintptr_t)options->full;
 	drop.has_keep_snapshot = options->keep_snapshot;
 	drop.keep_snapshot = options->keep_snapshot;
 	request.drop = &drop;
@@ -180,7 +183,7 @@ static int run_break(struct treekv *kv, const struct options *options)
 	struct json json = { .to = stdout };
 	Treekv__Reply *reply;
 
-	break_lease.name = (char *)(uintptr_t)options->name;
+	break_lease.name = (char *)(uintptr_t)options->full;
 	request.break_lease = &break_lease;
 	if (ask(kv, &request, TREEKV__REQUEST__BODY_BREAK_LEASE, &reply))
 		return EXIT_FAILED;
@@ -202,7 +205,7 @@ static int run_freeze(struct treekv *kv, const struct options *options)
 	Treekv__Freeze freeze = TREEKV__FREEZE__INIT;
 	Treekv__Reply *reply;
 
-	freeze.name = (char *)(uintptr_t)options->name;
+	freeze.name = (char *)(uintptr_t)options->full;
 	request.freeze = &freeze;
 	if (ask(kv, &request, TREEKV__REQUEST__BODY_FREEZE, &reply))
 		return EXIT_FAILED;
@@ -212,34 +215,47 @@ static int run_freeze(struct treekv *kv, const struct options *options)
 
 static int run_snapshot(struct treekv *kv, const struct options *options)
 {
-	return persist_save(kv, options->all ? NULL : options->name,
+	return persist_save(kv, options->all ? NULL : options->full,
 			    options->json);
 }
 
 static int run_park(struct treekv *kv, const struct options *options)
 {
-	return persist_park(kv, options->name, options->json);
+	return persist_park(kv, options->full, options->name, options->json);
 }
 
 static int run_pin(struct treekv *kv, const struct options *options)
 {
-	return keep_pin(kv, options->name, true, options->json);
+	return keep_pin(kv, options->full, options->name, true, options->json);
 }
 
 static int run_unpin(struct treekv *kv, const struct options *options)
 {
-	return keep_pin(kv, options->name, false, options->json);
+	return keep_pin(kv, options->full, options->name, false, options->json);
 }
 
 static int run_ttl(struct treekv *kv, const struct options *options)
 {
-	return keep_ttl(kv, options->value, options->name, options->json);
+	return keep_ttl(kv, options->value, options->full, options->name,
+			options->json);
 }
 
 static int run_restore(struct treekv *kv, const struct options *options)
 {
-	return persist_restore(kv, options->all ? NULL : options->name,
+	return persist_restore(kv, options->all ? NULL : options->full,
 			       options->json);
+}
+
+static int run_chmod(struct treekv *kv, const struct options *options)
+{
+	return owner_chmod(kv, options->value, options->full, options->name,
+			   options->json);
+}
+
+static int run_chown(struct treekv *kv, const struct options *options)
+{
+	return owner_chown(kv, options->value, options->full, options->name,
+			   options->json);
 }
 
 static int run_events(struct treekv *kv, const struct options *options)
@@ -274,6 +290,11 @@ static const struct command commands[] = {
 	  run_drop, NULL, NULL },
 	{ "freeze", "NAME", "make a cache immutable, to be read and forked",
 	  run_freeze, NULL, NULL },
+	{ "chmod", "MODE NAME",
+	  "who may read and write a cache, as of a file: 0640", run_chmod, NULL,
+	  NULL },
+	{ "chown", "OWNER NAME", "whose it is: USER, USER:GROUP, :GROUP",
+	  run_chown, NULL, NULL },
 	{ "snapshot", "NAME", "write a cache to disk, or --all", run_snapshot,
 	  NULL, NULL },
 	{ "park", "NAME",
@@ -459,15 +480,19 @@ static int run(const struct command *command, struct options *options, int argc,
 	if (options->all)
 		wanted = 0;
 	if (argc - optind < wanted)
-		return usage(wanted > 1 ? "TIME and NAME are missing after " :
-					  "a NAME is missing after ",
+		return usage(wanted == 1 ? "a NAME is missing after " :
+					   "too little stands after ",
 			     command->name);
 	if (argc - optind > wanted)
 		return usage("one too many: ", argv[optind + wanted]);
 	if (options->pool && command->alone != run_hugepages)
 		return usage("--pool is no option of ", command->name);
 	options->name = wanted ? argv[optind + wanted - 1] : NULL;
-	options->value = wanted > 1 ? argv[optind] : NULL;
+	options->value = wanted == 2 ? argv[optind] : NULL;
+	if (wanted && name_resolve(options->full, options->name)) {
+		fprintf(stderr, "treekvctl: %s\n", treekv_error());
+		return EXIT_FAILED;
+	}
 	if (command->alone)
 		return command->alone(options);
 	return run_connected(command, options);

@@ -6,6 +6,7 @@
 #include "client/cache.h"
 #include "client/conn.h"
 #include "client/lease.h"
+#include "client/name.h"
 
 #define FORK_FLAGS (TREEKV_EPHEMERAL | TREEKV_EVICT_PREFIX)
 #define IDS_MAX	   250000 /* that fit into a request with all else */
@@ -47,11 +48,13 @@ void open_fill_prefix(struct treekv_prefix *to, const Treekv__Prefix *from)
 	to->scores = from->scores;
 }
 
-static void fill_fork(Treekv__Fork *to, const char *name, uint64_t nonce,
-		      unsigned int flags)
+static void fill_fork(Treekv__Fork *to, char *name, uint64_t nonce,
+		      const struct treekv_spec *spec, unsigned int flags)
 {
 	treekv__fork__init(to);
-	to->name = (char *)(uintptr_t)(name ? name : "");
+	to->name = name;
+	to->has_mode = spec && spec->mode;
+	to->mode = to->has_mode ? spec->mode : 0;
 	to->has_evict_prefix = to->has_ephemeral = to->has_compacted = 1;
 	to->evict_prefix = !!(flags & TREEKV_EVICT_PREFIX);
 	to->ephemeral = !!(flags & TREEKV_EPHEMERAL);
@@ -65,6 +68,7 @@ int treekv_fork(struct treekv_cache **ret, struct treekv *kv, const char *name,
 		const struct treekv_spec *spec, unsigned int flags)
 {
 	Treekv__Request request = TREEKV__REQUEST__INIT;
+	char full[SHM_NAME_FULL + 1] = "", of[SHM_NAME_FULL + 1];
 	uint64_t nonce = lease_nonce();
 	Treekv__Spec wanted;
 	Treekv__Fork fork;
@@ -73,13 +77,13 @@ int treekv_fork(struct treekv_cache **ret, struct treekv *kv, const char *name,
 	if (!r && spec)
 		r = check_spec(spec);
 	if (!r && name)
-		r = open_check_name(name);
+		r = name_resolve(full, name);
 	if (!r)
-		r = open_check_name(parent);
+		r = name_resolve(of, parent);
 	if (r)
 		return r;
-	fill_fork(&fork, name, nonce, flags);
-	fork.parent = (char *)(uintptr_t)parent;
+	fill_fork(&fork, full, nonce, spec, flags);
+	fork.parent = of;
 	fork.has_tokens = tokens != 0;
 	fork.tokens = tokens;
 	if (spec) {
@@ -97,6 +101,7 @@ int treekv_fork_prefix(struct treekv_cache **ret, struct treekv_prefix *prefix,
 		       size_t n, unsigned int flags)
 {
 	Treekv__Request request = TREEKV__REQUEST__INIT;
+	char full[SHM_NAME_FULL + 1] = "";
 	uint64_t nonce = lease_nonce();
 	Treekv__Spec wanted;
 	Treekv__Fork fork;
@@ -105,10 +110,10 @@ int treekv_fork_prefix(struct treekv_cache **ret, struct treekv_prefix *prefix,
 	if (!r)
 		r = check_prompt(spec, n);
 	if (!r && name)
-		r = open_check_name(name);
+		r = name_resolve(full, name);
 	if (r)
 		return r;
-	fill_fork(&fork, name, nonce, flags);
+	fill_fork(&fork, full, nonce, spec, flags);
 	open_fill_spec(&wanted, spec);
 	fork.spec = &wanted;
 	fork.has_ids = 1;

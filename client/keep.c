@@ -13,8 +13,8 @@
 #define USAGE	 2
 #define TIME_MAX (UINT64_C(1) << 32) /* seconds */
 
-static int ask(struct treekv *kv, Treekv__Keep *keep, const char *done,
-	       bool json)
+static int ask(struct treekv *kv, Treekv__Keep *keep, const char *shown,
+	       const char *done, bool json)
 {
 	Treekv__Request request = TREEKV__REQUEST__INIT;
 	struct json to = { .to = stdout };
@@ -28,24 +28,25 @@ static int ask(struct treekv *kv, Treekv__Keep *keep, const char *done,
 	}
 	treekv__reply__free_unpacked(reply, NULL);
 	if (!json) {
-		printf("%s %s\n", done, keep->name);
+		printf("%s %s\n", done, shown);
 		return 0;
 	}
 	json_open(&to, NULL, '{');
-	json_string(&to, done, keep->name);
+	json_string(&to, done, shown);
 	json_close(&to, '}');
 	putchar('\n');
 	return 0;
 }
 
-int keep_pin(struct treekv *kv, const char *name, bool pin, bool json)
+int keep_pin(struct treekv *kv, const char *name, const char *shown, bool pin,
+	     bool json)
 {
 	Treekv__Keep keep = TREEKV__KEEP__INIT;
 
 	keep.name = (char *)(uintptr_t)name;
 	keep.has_pinned = true;
 	keep.pinned = pin;
-	return ask(kv, &keep, pin ? "pinned" : "unpinned", json);
+	return ask(kv, &keep, shown, pin ? "pinned" : "unpinned", json);
 }
 
 /* Return: 0 or -EINVAL. */
@@ -77,14 +78,16 @@ static int parse_time(uint64_t *ret, const char *text)
 	return -EINVAL;
 }
 
-int keep_ttl(struct treekv *kv, const char *time, const char *name, bool json)
+int keep_ttl(struct treekv *kv, const char *time, const char *name,
+	     const char *shown, bool json)
 {
 	Treekv__Keep keep = TREEKV__KEEP__INIT;
 
 	keep.name = (char *)(uintptr_t)name;
 	keep.has_ttl = true;
 	if (!parse_time(&keep.ttl, time))
-		return ask(kv, &keep, keep.ttl ? "limited" : "unlimited", json);
+		return ask(kv, &keep, shown, keep.ttl ? "limited" : "unlimited",
+			   json);
 	fprintf(stderr,
 		"treekvctl: a time is none, or a number with s, m, h or d, "
 		"136 years at most; not '%s'\n",

@@ -8,9 +8,11 @@
 struct treekv;
 
 /* Return: an exit status, here and below. */
-int keep_pin(struct treekv *kv, const char *name, bool pin, bool json);
+int keep_pin(struct treekv *kv, const char *name, const char *shown, bool pin,
+	     bool json);
 
 /* @time: "90", "15m", "2h", "7d", or "none". */
-int keep_ttl(struct treekv *kv, const char *time, const char *name, bool json);
+int keep_ttl(struct treekv *kv, const char *time, const char *name,
+	     const char *shown, bool json);
 
 #endif /* TREEKV_KEEP_H */

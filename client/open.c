@@ -30,6 +30,7 @@
 #include "client/cache.h"
 #include "client/conn.h"
 #include "client/lease.h"
+#include "client/name.h"
 #include "proto/barrier.h"
 #include "proto/layout.h"
 #include "proto/probe.h"
@@ -53,6 +54,7 @@ static_assert((int)TREEKV_POSITIONS_ORIGINAL ==
 		      (int)TREEKV__POSITIONS__ORIGINAL,
 	      "protocol");
 static_assert(TREEKV_NAME_MAX == SHM_NAME_MAX, "ABI");
+static_assert(TREEKV_NAME_FULL == SHM_NAME_FULL, "ABI");
 static_assert(TREEKV_MODEL_SIZE == SHM_MODEL_SIZE, "ABI");
 
 enum {
@@ -140,7 +142,7 @@ static int grant_check(struct grant *grant, bool reader)
 				 "this process out of descriptors ('ulimit "
 				 "-n')?",
 				 grant->n_fds, wanted, attached->name);
-	if (strlen(attached->name) > SHM_NAME_MAX)
+	if (strlen(attached->name) > SHM_NAME_FULL)
 		return error_set(-EPROTO, "treekvd sent a name of %zu bytes",
 				 strlen(attached->name));
 	r = check_size("rows", grant->fds[GRANT_ROWS], &grant->rows,
@@ -156,27 +158,9 @@ static int grant_check(struct grant *grant, bool reader)
 			  sizeof(struct shm_rows));
 }
 
-int open_check_name(const char *name)
-{
-	size_t length = strlen(name);
-
-	if (length < 1 || length > TREEKV_NAME_MAX)
-		return error_set(-EINVAL,
-				 "a cache's name has 1 to %d bytes, not %zu",
-				 TREEKV_NAME_MAX, length);
-	for (size_t i = 0; i < length; i++) {
-		if (name[i] <= ' ' || name[i] > '~' || name[i] == '/')
-			return error_set(-EINVAL,
-					 "byte %zu of the cache's name is "
-					 "0x%02x; printable ASCII without "
-					 "blanks and '/' is allowed",
-					 i + 1, (unsigned char)name[i]);
-	}
-	return 0;
-}
-
-static int check_open(const char *name, const struct treekv_spec *spec,
-		      unsigned int flags)
+/* @ret: the name as the daemon takes it, "" for none. */
+static int check_open(char ret[SHM_NAME_FULL + 1], const char *name,
+		      const struct treekv_spec *spec, unsigned int flags)
 {
 	if (flags & ~(unsigned int)OPEN_FLAGS)
 		return error_set(-EINVAL, "unknown flags 0x%x",
@@ -198,7 +182,8 @@ static int check_open(const char *name, const struct treekv_spec *spec,
 	if (spec && (spec->layers < 1 || spec->layers > SHM_LAYERS_MAX))
 		return error_set(-EINVAL, "layers is %u, but must be 1 to %u",
 				 spec->layers, SHM_LAYERS_MAX);
-	return name ? open_check_name(name) : 0;
+	*ret = '\0';
+	return name ? name_resolve(ret, name) : 0;
 }
 
 void open_fill_spec(Treekv__Spec *to, const struct treekv_spec *from)
@@ -640,16 +625,17 @@ int treekv_open(struct treekv_cache **ret, struct treekv *kv, const char *name,
 	Treekv__Create create = TREEKV__CREATE__INIT;
 	Treekv__Attach attach = TREEKV__ATTACH__INIT;
 	uint64_t nonce = lease_nonce();
+	char full[SHM_NAME_FULL + 1];
 	Treekv__Spec wanted;
 	int r;
 
-	r = check_open(name, spec, flags);
+	r = check_open(full, name, spec, flags);
 	if (r)
 		return r;
 	if (spec)
 		open_fill_spec(&wanted, spec);
 	if (flags & TREEKV_CREATE) {
-		create.name = (char *)(uintptr_t)(name ? name : "");
+		create.name = full;
 		create.spec = &wanted;
 		create.has_attach_existing = 1;
 		create.attach_existing = !(flags & TREEKV_EXCLUSIVE);
@@ -660,10 +646,12 @@ int treekv_open(struct treekv_cache **ret, struct treekv *kv, const char *name,
 		create.has_nonce = 1;
 		create.nonce = nonce;
 		create.has_progress = create.progress = 1;
+		create.has_mode = spec->mode != 0;
+		create.mode = spec->mode;
 		request.body_case = TREEKV__REQUEST__BODY_CREATE;
 		request.create = &create;
 	} else {
-		attach.name = (char *)(uintptr_t)name;
+		attach.name = full;
 		attach.spec = spec ? &wanted : NULL;
 		attach.has_nonce = 1;
 		attach.nonce = nonce;

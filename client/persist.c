@@ -127,7 +127,8 @@ int persist_restore(struct treekv *kv, const char *name, bool json)
 	return ask(kv, &request, "restored", json);
 }
 
-int persist_park(struct treekv *kv, const char *name, bool json)
+int persist_park(struct treekv *kv, const char *name, const char *shown,
+		 bool json)
 {
 	Treekv__Request request = TREEKV__REQUEST__INIT;
 	struct json to = { .to = stdout };
@@ -142,11 +143,11 @@ int persist_park(struct treekv *kv, const char *name, bool json)
 		return FAILED;
 	treekv__reply__free_unpacked(reply, NULL);
 	if (!json) {
-		printf("parked %s\n", name);
+		printf("parked %s\n", shown);
 		return 0;
 	}
 	json_open(&to, NULL, '{');
-	json_string(&to, "parked", name);
+	json_string(&to, "parked", shown);
 	json_close(&to, '}');
 	putchar('\n');
 	return 0;

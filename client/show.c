@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
 /* A table is a grid of strings; a column is as wide as its widest cell. */
+#include <grp.h>
 #include <inttypes.h>
 #include <langinfo.h>
 #include <pwd.h>
@@ -9,13 +10,14 @@
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "client/map.h"
 #include "client/show.h"
 #include "proto/histogram.h"
 
 #define CELL_SIZE   160
-#define COLUMNS_MAX 12
+#define COLUMNS_MAX 14
 #define WALK_MAX    8 /* heads whose walk is listed one by one */
 
 typedef char cell[CELL_SIZE];
@@ -70,6 +72,38 @@ void show_owner(char *to, size_t size, uint32_t uid)
 		snprintf(to, size, "%s", user->pw_name);
 	else
 		snprintf(to, size, "%u", uid);
+}
+
+void show_group(char *to, size_t size, uint32_t gid)
+{
+	const struct group *group = getgrgid(gid);
+
+	if (group)
+		snprintf(to, size, "%s", group->gr_name);
+	else
+		snprintf(to, size, "%u", gid);
+}
+
+void show_name(char *to, size_t size, const Treekv__CacheInfo *info)
+{
+	char of[256];
+
+	if (!info->shared && info->uid == geteuid()) {
+		snprintf(to, size, "%s", info->name);
+		return;
+	}
+	if (info->shared)
+		show_group(of, sizeof(of), info->gid);
+	else
+		show_owner(of, sizeof(of), info->uid);
+	snprintf(to, size, "%c%s/%s", info->shared ? '@' : '~', of, info->name);
+}
+
+void show_mode(char to[10], uint32_t mode)
+{
+	for (int i = 0; i < 9; i++)
+		to[i] = mode >> (8 - i) & 1 ? "rwx"[i % 3] : '-';
+	to[9] = '\0';
 }
 
 void show_size(char *to, size_t size, uint64_t bytes)
@@ -215,10 +249,11 @@ static void format_saved(cell to, const Treekv__CacheInfo *info)
 void show_list(const Treekv__ListReply *list)
 {
 	static const char *const titles[] = {
-		"NAME",	 "OWNER", "STATE",   "POLICY",	">BUDGET", ">TAIL",
-		">HELD", ">SIZE", ">WRITER", ">STALLS", "USED",	   "SAVED",
+		"NAME",	   "OWNER",   "GROUP", "MODE",	"STATE",
+		"POLICY",  ">BUDGET", ">TAIL", ">HELD", ">SIZE",
+		">WRITER", ">STALLS", "USED",  "SAVED",
 	};
-	struct table table = { .titles = titles, .columns = 12 };
+	struct table table = { .titles = titles, .columns = 14 };
 
 	if (list->n_cache == 0)
 		puts("no caches");
@@ -228,18 +263,20 @@ void show_list(const Treekv__ListReply *list)
 
 		if (!row)
 			break;
-		snprintf(row[0], CELL_SIZE, "%s", info->name);
+		show_name(row[0], CELL_SIZE, info);
 		show_owner(row[1], CELL_SIZE, info->uid);
-		snprintf(row[2], CELL_SIZE, "%s", info->state);
-		snprintf(row[3], CELL_SIZE, "%s", show_policy(info->spec));
-		format_budget(row[4], info->spec);
-		snprintf(row[5], CELL_SIZE, "%" PRIu64, info->tail);
-		snprintf(row[6], CELL_SIZE, "%u", info->held);
-		format_size(row[7], info->bytes);
-		format_writer(row[8], info);
-		snprintf(row[9], CELL_SIZE, "%" PRIu64, info->stalls);
-		format_ago(row[10], info->last_used);
-		format_saved(row[11], info);
+		show_group(row[2], CELL_SIZE, info->gid);
+		show_mode(row[3], info->mode);
+		snprintf(row[4], CELL_SIZE, "%s", info->state);
+		snprintf(row[5], CELL_SIZE, "%s", show_policy(info->spec));
+		format_budget(row[6], info->spec);
+		snprintf(row[7], CELL_SIZE, "%" PRIu64, info->tail);
+		snprintf(row[8], CELL_SIZE, "%u", info->held);
+		format_size(row[9], info->bytes);
+		format_writer(row[10], info);
+		snprintf(row[11], CELL_SIZE, "%" PRIu64, info->stalls);
+		format_ago(row[12], info->last_used);
+		format_saved(row[13], info);
 	}
 	if (table.rows)
 		table_print(&table);
@@ -278,13 +315,17 @@ static void show_snapshot(const Treekv__CacheInfo *info)
 
 static void show_identity(const Treekv__CacheInfo *info)
 {
-	cell owner, used, made, age;
+	cell name, owner, group, used, made, age;
+	char mode[10];
 
+	show_name(name, sizeof(name), info);
 	show_owner(owner, sizeof(owner), info->uid);
+	show_group(group, sizeof(group), info->gid);
+	show_mode(mode, info->mode);
 	format_ago(used, info->last_used);
 	format_ago(made, info->created);
-	fact("cache", "%s (id %" PRIu64 ")", info->name, info->cache);
-	fact("owner", "%s, gid %u", owner, info->gid);
+	fact("cache", "%s (id %" PRIu64 ")", name, info->cache);
+	fact("owner", "%s, group %s, mode %s", owner, group, mode);
 	if (info->has_writer_pid)
 		fact("state", "%s, by process %u", info->state,
 		     info->writer_pid);

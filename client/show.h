@@ -51,5 +51,10 @@ void show_size(char *to, size_t size, uint64_t bytes);
 
 /* The user's name, or the uid when it has none. */
 void show_owner(char *to, size_t size, uint32_t uid);
+void show_group(char *to, size_t size, uint32_t gid);
+
+/* A cache's name as this user has to say it; and its mode, "rw-r-----". */
+void show_name(char *to, size_t size, const Treekv__CacheInfo *info);
+void show_mode(char to[10], uint32_t mode);
 
 #endif /* TREEKV_SHOW_H */

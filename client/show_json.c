@@ -71,11 +71,16 @@ static void json_counts(struct json *json, const Treekv__CacheInfo *info)
 void show_info_members(struct json *json, const Treekv__CacheInfo *info,
 		       const char *owner)
 {
+	char mode[8];
+
+	snprintf(mode, sizeof(mode), "%04o", info->mode & 07777);
 	json_number(json, "cache", info->cache);
 	json_string(json, "name", info->name);
+	json_bool(json, "shared", info->shared);
 	json_string(json, "owner", owner);
 	json_number(json, "uid", info->uid);
 	json_number(json, "gid", info->gid);
+	json_string(json, "mode", mode);
 	json_string(json, "state", info->state);
 	json_string(json, "policy", show_policy(info->spec));
 	json_budget(json, info->spec);
@@ -100,10 +105,14 @@ void show_info_members(struct json *json, const Treekv__CacheInfo *info,
 
 static void json_info(struct json *json, const Treekv__CacheInfo *info)
 {
-	char owner[256];
+	char full[512], group[256], owner[256];
 
 	show_owner(owner, sizeof(owner), info->uid);
 	show_info_members(json, info, owner);
+	show_name(full, sizeof(full), info);
+	show_group(group, sizeof(group), info->gid);
+	json_string(json, "full_name", full);
+	json_string(json, "group", group);
 }
 
 void show_list_json(const Treekv__ListReply *list)

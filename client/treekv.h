@@ -54,6 +54,7 @@ extern "C" {
 #define TREEKV_MODEL_SIZE 32
 #define TREEKV_NOTE_SIZE  256
 #define TREEKV_NAME_MAX	  127
+#define TREEKV_NAME_FULL  139 /* as the daemon says it: "@GID/NAME" */
 #define TREEKV_FREE	  UINT32_C(0xffffffff) /* rank of a slot that holds nothing */
 
 struct treekv; /* a connection */
@@ -119,10 +120,12 @@ enum treekv_positions {
  * @ids: how many token ids are kept, those of the sequence's first tokens
  * @ttl: seconds that the cache may be idle before it leaves memory, 0: for ever;
  *	of an existing one it stays what it was
+ * @mode: of a cache that is made: who may read and write it, as a file's, 0600
+ *	or 0640 for example; 0: 0600, and 0660 for a group's
  *
- * All but @slack, @ids and @ttl are the *fingerprint*: attaching with another one is
- * refused with both sides named. The selected region, m = budget - sinks -
- * recent, is at least 1 for the treekv policies.
+ * All but @slack, @ids, @ttl and @mode are the *fingerprint*: attaching with
+ * another one is refused with both sides named. The selected region, m = budget -
+ * sinks - recent, is at least 1 for the treekv policies.
  */
 struct treekv_spec {
 	uint8_t model[TREEKV_MODEL_SIZE];
@@ -140,6 +143,7 @@ struct treekv_spec {
 	uint32_t slack;
 	uint32_t ids;
 	uint64_t ttl;
+	uint32_t mode;
 };
 
 /**
@@ -301,8 +305,9 @@ enum treekv_open_flags {
  *	a reader
  * @ret: the attached cache
  * @kv: connection, which must outlive the cache
- * @name: 1 to 127 bytes, printable ASCII without blanks or '/', or NULL with
- *	TREEKV_CREATE: anonymous
+ * @name: 1 to 127 bytes, printable ASCII without blanks or '/', of the caller's
+ *	own; with "@GROUP/" before it a group's, with "~USER/" another user's;
+ *	or NULL with TREEKV_CREATE: anonymous
  * @spec: what is made; an existing cache must have the same fingerprint
  * @flags: of enum treekv_open_flags
  *
@@ -324,7 +329,8 @@ enum treekv_open_flags {
  * that tell (name, tail, ids, counters), and treekv_detach(). A cache that is
  * dropped stays readable until he detaches.
  *
- * Return: 0; -ENOENT no such cache; -EEXIST it is there (EXCLUSIVE); -EBUSY it
+ * Return: 0; -ENOENT no such cache, or none that the caller may know of; -EACCES
+ * its mode does not let him; -EEXIST it is there (EXCLUSIVE); -EBUSY it
  * has a writer (the text names the process); -EINVAL a bad name or spec;
  * -EMEDIUMTYPE the fingerprint differs (both are named); -ENOSPC the pool or
  * the huge pages are used up (the text has the figures); -EROFS it is frozen (it
@@ -419,7 +425,7 @@ int treekv_fork(struct treekv_cache **ret, struct treekv *kv, const char *name,
  *	fork, which matters where its prefix may be evicted
  */
 struct treekv_prefix {
-	char name[TREEKV_NAME_MAX + 1];
+	char name[TREEKV_NAME_FULL + 1];
 	uint64_t tokens;
 	uint64_t tail;
 	int compacted;

@@ -55,7 +55,8 @@ static void refuse_memory(struct conn *conn, uint64_t id,
 }
 
 /* What a fork that has just been made begins with. */
-static void describe_prefix(Treekv__Prefix *ret, const struct cache *cache)
+static void describe_prefix(Treekv__Prefix *ret, const struct cache *cache,
+			    const struct conn *conn, char *room)
 {
 	const struct lookup_result found = {
 		.cache = cache->parent,
@@ -67,7 +68,7 @@ static void describe_prefix(Treekv__Prefix *ret, const struct cache *cache)
 			&cache->index->spec),
 	};
 
-	lookup_describe(ret, &found);
+	lookup_describe(ret, &found, conn, room);
 }
 
 /* @lease: NULL for a reader. Return: 0, or a negative errno, and it is told. */
@@ -78,6 +79,7 @@ static int reply_attached(struct conn *conn, uint64_t id,
 	int copy = cache->index_ro_fd < 0 ? cache_index_copy(cache) : 0;
 	int fds[FRAME_FDS_MAX] = { rows_fd, cache->index_ro_fd };
 	Treekv__Attached attached = TREEKV__ATTACHED__INIT;
+	char name[SHM_NAME_FULL + 1], parent[SHM_NAME_FULL + 1];
 	Treekv__Reply reply = TREEKV__REPLY__INIT;
 	Treekv__Prefix prefix;
 	unsigned int n = 2;
@@ -100,13 +102,14 @@ static int reply_attached(struct conn *conn, uint64_t id,
 
 	attached.cache = cache->id;
 	attached.lease = lease ? lease->id : 0;
-	attached.name = (char *)(uintptr_t)cache->name;
+	name_print(name, cache_space(cache), cache->name, conn_peer(conn)->uid);
+	attached.name = name;
 	attached.created = created;
 	attached.tail = shm_commit_tail(cache_commit(cache));
 	attached.rows_size = cache->rows_size;
 	attached.index_size = cache->index_size;
 	if (cache->parent && created) {
-		describe_prefix(&prefix, cache);
+		describe_prefix(&prefix, cache, conn, parent);
 		attached.prefix = &prefix;
 	}
 	reply.id = id;
@@ -145,13 +148,11 @@ static void notice_death(struct cache *cache)
 		control_writer_died(cache->lease);
 }
 
-/* The peer's own cache of that name; an ephemeral one may end just here. */
-struct cache *control_look_up(const struct conn *conn, const char *name)
+/* An ephemeral one may end just here. */
+struct cache *control_look_up(uint64_t space, const char *name)
 {
-	uid_t uid = conn_peer(conn)->uid;
-
-	notice_death(store_find(&treekvd.store, uid, name));
-	return store_find(&treekvd.store, uid, name);
+	notice_death(store_find(&treekvd.store, space, name));
+	return store_find(&treekvd.store, space, name);
 }
 
 /* A lease that its holder cannot be told of is none. */
@@ -367,11 +368,10 @@ bool attach_attempt(struct conn *conn, uint64_t id,
 	answer = persist_attach(conn, id, request->name, &wish);
 	if (answer != PERSIST_IS_ELSEWHERE)
 		return answer == PERSIST_ANSWERS;
-	cache = control_look_up(conn, request->name);
+	cache = control_get(conn, id, request->name,
+			    wish.read ? ACCESS_READ : ACCESS_WRITE);
 	if (cache)
 		control_attach(conn, id, cache, &wish);
-	else
-		control_refuse_absent(conn, id, request->name);
 	return true;
 }
 

@@ -129,7 +129,7 @@ static void format_header(struct cache *cache, struct shm_rows *rows,
 	index->flags = flags;
 	index->created = time(NULL);
 	index->last_used = index->created;
-	index->mode = 0600;
+	index->mode = cache->mode = ACCESS_MODE_OWN;
 	memcpy(index->name, cache->name, sizeof(index->name));
 	rows->rows_size = cache->rows_size;
 	compact_format_header(index, rows, spec, layers, layout, st.st_ino);
@@ -212,6 +212,19 @@ out:
 	return r;
 }
 
+void cache_set_owner(struct cache *cache, const struct access_what *what,
+		     bool shared)
+{
+	cache->uid = cache->index->uid = what->uid;
+	cache->gid = cache->index->gid = what->gid;
+	cache->mode = cache->index->mode = what->mode;
+	cache->shared = shared;
+	if (shared)
+		cache->index->flags |= SHM_CACHE_SHARED;
+	else
+		cache->index->flags &= ~(uint32_t)SHM_CACHE_SHARED;
+}
+
 static void adopt_fields(struct cache *cache, struct shm_index *index,
 			 const char *stored)
 {
@@ -220,6 +233,8 @@ static void adopt_fields(struct cache *cache, struct shm_index *index,
 	cache->id = index->cache_id;
 	cache->uid = index->uid;
 	cache->gid = index->gid;
+	cache->mode = index->mode;
+	cache->shared = index->flags & SHM_CACHE_SHARED;
 	cache->huge = index->flags & SHM_CACHE_HUGE;
 	cache->ephemeral = index->flags & SHM_CACHE_EPHEMERAL;
 	cache->slots = widest(index);

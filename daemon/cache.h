@@ -11,11 +11,13 @@
 #include <stdint.h>
 #include <sys/types.h>
 
+#include "daemon/access.h"
 #include "daemon/compact.h"
 #include "daemon/config.h"
 #include "daemon/histogram.h"
 #include "daemon/errand.h"
 #include "daemon/event.h"
+#include "daemon/name.h"
 #include "daemon/prefix.h"
 #include "daemon/park_queue.h"
 #include "daemon/service.h"
@@ -32,6 +34,8 @@ struct cache {
 	char name[SHM_NAME_MAX + 1];
 	uid_t uid;
 	gid_t gid;
+	uint32_t mode;
+	bool shared; /* its name is in its group's space, not in its owner's */
 	bool ephemeral;
 	bool huge;
 	char stored[SERVICE_NAME_MAX + 1]; /* in the manager's store, or "" */
@@ -82,6 +86,21 @@ struct cache {
 	struct stall_look stall;
 	struct event_mail mail;
 };
+
+/* Whose name it has: see name.h. */
+static inline uint64_t cache_space(const struct cache *cache)
+{
+	return cache->shared ? NAME_GROUP | cache->gid : cache->uid;
+}
+
+static inline struct access_what cache_what(const struct cache *cache)
+{
+	return (struct access_what){ cache->uid, cache->gid, cache->mode };
+}
+
+/* Makes it somebody's, and records that. */
+void cache_set_owner(struct cache *cache, const struct access_what *what,
+		     bool shared);
 
 /* Why a cache could not be made. */
 struct cache_error {

@@ -16,6 +16,7 @@
 #include "daemon/keep.h"
 #include "daemon/log.h"
 #include "daemon/lookup.h"
+#include "daemon/owner.h"
 #include "daemon/park.h"
 #include "daemon/persist.h"
 #include "daemon/prefill.h"
@@ -37,14 +38,70 @@ void control_refuse(struct conn *conn, uint64_t id, int error,
 	conn_refuse(conn, id, error, "%s", text);
 }
 
-/* Root and the daemon's user see all caches, and so may name them. */
-struct cache *control_find(const struct conn *conn, const char *name)
+static struct access_who who_is(const struct conn *conn)
 {
-	struct cache *found = control_look_up(conn, name);
-	struct cache *cache = treekvd.store.first;
+	const struct conn_peer *peer = conn_peer(conn);
 
-	if (found || !report_sees_all(conn))
-		return found;
+	return (struct access_who){
+		.uid = peer->uid,
+		.gid = peer->gid,
+		.groups = peer->groups,
+		.n_groups = peer->n_groups,
+		.all = report_sees_all(conn),
+	};
+}
+
+int control_check(const struct conn *conn, const struct access_what *what,
+		  enum access_right right)
+{
+	const struct access_who who = who_is(conn);
+
+	return access_check(&who, what, right);
+}
+
+bool control_in_group(const struct conn *conn, gid_t gid)
+{
+	const struct access_who who = who_is(conn);
+
+	return access_in_group(&who, gid);
+}
+
+int control_refuse_mode(struct conn *conn, uint64_t id, uint32_t mode)
+{
+	if (!(mode & ~ACCESS_MODE_MASK))
+		return 0;
+	control_refuse(conn, id, -EINVAL,
+		       "a cache's mode is made of r and w for owner, group and "
+		       "others, 0 to 0666, and not 0%o",
+		       mode);
+	return -EINVAL;
+}
+
+void control_describe_denial(char *text, size_t size, const char *name,
+			     const struct access_what *what,
+			     enum access_right right)
+{
+	static const char *const verbs[] = {
+		[ACCESS_READ] = "read",
+		[ACCESS_WRITE] = "write",
+		[ACCESS_OWN] = "manage",
+	};
+
+	snprintf(text, size,
+		 "you may not %s cache %.*s: it belongs to user %u and group "
+		 "%u and has mode %04o%s",
+		 verbs[right], SHM_NAME_FULL, name, what->uid, what->gid,
+		 what->mode,
+		 right == ACCESS_OWN ? "; its owner or root may" :
+				       "; its owner may change that: "
+				       "'treekvctl chmod'");
+}
+
+/* Anybody's, if there is only one. */
+static struct cache *find_anywhere(const char *name)
+{
+	struct cache *cache = treekvd.store.first, *found = NULL;
+
 	for (; cache; cache = cache->next)
 		if (cache->named && !strcmp(cache->name, name) && found)
 			return NULL;
@@ -53,26 +110,91 @@ struct cache *control_find(const struct conn *conn, const char *name)
 	return found;
 }
 
-struct cache *control_pick(const struct conn *conn, const char *name,
-			   bool by_id, uint64_t id)
+struct cache *control_locate(const struct conn *conn, const char *text,
+			     bool anywhere)
+{
+	struct cache *cache;
+	struct name name;
+
+	if (name_parse(&name, text, conn_peer(conn)->uid))
+		return NULL;
+	cache = control_look_up(name.space, name.own);
+	if (!cache && anywhere && name.own == text && report_sees_all(conn))
+		cache = find_anywhere(text);
+	return cache;
+}
+
+/* One way for what is not there and for what he may not know of. */
+static struct cache *grant_access(struct conn *conn, uint64_t id,
+				  const char *name, struct cache *cache,
+				  enum access_right right)
+{
+	struct access_what what = { .uid = NAME_NOBODY, .gid = NAME_NOBODY };
+	char text[512];
+	int r;
+
+	if (cache)
+		what = cache_what(cache);
+	r = control_check(conn, &what, right);
+	if (cache && !r)
+		return cache;
+	if (cache && r == -EACCES) {
+		control_describe_denial(text, sizeof(text), name, &what, right);
+		control_refuse(conn, id, r, "%s", text);
+	} else {
+		control_refuse_absent(conn, id, name);
+	}
+	return NULL;
+}
+
+struct cache *control_get(struct conn *conn, uint64_t id, const char *name,
+			  enum access_right right)
+{
+	return grant_access(conn, id, name, control_locate(conn, name, false),
+			    right);
+}
+
+struct cache *control_find(struct conn *conn, uint64_t id, const char *name,
+			   enum access_right right)
+{
+	return grant_access(conn, id, name, control_locate(conn, name, true),
+			    right);
+}
+
+static struct cache *find_numbered(uint64_t number)
 {
 	struct cache *cache = treekvd.store.first;
 
-	if (!by_id)
-		return control_find(conn, name);
-	while (cache && cache->id != id)
+	while (cache && (cache->id != number || !cache->named))
 		cache = cache->next;
-	if (!cache || !cache->named ||
-	    (cache->uid != conn_peer(conn)->uid && !report_sees_all(conn)))
-		return NULL;
 	return cache;
+}
+
+struct cache *control_numbered(const struct conn *conn, uint64_t number)
+{
+	struct cache *cache = find_numbered(number);
+	struct access_what what;
+
+	if (!cache)
+		return NULL;
+	what = cache_what(cache);
+	return control_check(conn, &what, ACCESS_READ) ? NULL : cache;
+}
+
+struct cache *control_pick(struct conn *conn, uint64_t id, const char *name,
+			   bool by_number, uint64_t number,
+			   enum access_right right)
+{
+	if (!by_number)
+		return control_find(conn, id, name, right);
+	return grant_access(conn, id, name, find_numbered(number), right);
 }
 
 void control_refuse_absent(struct conn *conn, uint64_t id, const char *name)
 {
 	control_refuse(conn, id, -ENOENT,
 		       "there is no cache %.*s; 'treekvctl list' shows yours",
-		       SHM_NAME_MAX, name);
+		       SHM_NAME_FULL, name);
 }
 
 void control_done(struct conn *conn, uint64_t id)
@@ -83,21 +205,45 @@ void control_done(struct conn *conn, uint64_t id)
 	conn_reply(conn, &reply, NULL, 0);
 }
 
+/* One that is on disk only. Return: false when there is none. */
+static bool drop_file(struct conn *conn, uint64_t id, const char *text)
+{
+	struct name name;
+	char why[512];
+	int r;
+
+	if (name_parse(&name, text, conn_peer(conn)->uid) ||
+	    control_locate(conn, text, true))
+		return false;
+	r = persist_drop_file(conn, name.space, name.own, why, sizeof(why));
+	if (r == -ENOENT)
+		return false;
+	if (r) {
+		control_refuse(conn, id, r, "%s", why);
+		return true;
+	}
+	log_info("snapshot dropped", "name=%s uid=%u pid=%d", text,
+		 conn_peer(conn)->uid, conn_peer(conn)->pid);
+	control_done(conn, id);
+	return true;
+}
+
 static void on_drop(struct conn *conn, uint64_t id, const Treekv__Drop *request)
 {
-	uid_t uid = conn_peer(conn)->uid;
-	struct cache *cache = control_pick(conn, request->name,
-					   request->has_cache, request->cache);
+	struct cache *cache;
 
-	if (!cache && !request->has_cache && !request->keep_snapshot &&
-	    !persist_drop_file(uid, request->name)) {
-		log_info("snapshot dropped", "name=%s uid=%u pid=%d",
-			 request->name, uid, conn_peer(conn)->pid);
-		control_done(conn, id);
+	if (!request->keep_snapshot && !request->has_cache &&
+	    drop_file(conn, id, request->name))
 		return;
-	}
-	if (!cache) {
-		control_refuse_absent(conn, id, request->name);
+	cache = control_pick(conn, id, request->name, request->has_cache,
+			     request->cache, ACCESS_OWN);
+	if (!cache)
+		return;
+	if (owner_holds(cache)) {
+		control_refuse(conn, id, -EBUSY,
+			       "owner or mode of cache %s are being changed; "
+			       "try again",
+			       cache->name);
 		return;
 	}
 	event_dropped(cache, conn_peer(conn)->pid);
@@ -109,13 +255,12 @@ static void on_drop(struct conn *conn, uint64_t id, const Treekv__Drop *request)
 static void on_inspect(struct conn *conn, uint64_t id,
 		       const Treekv__Inspect *request)
 {
-	struct cache *cache = control_pick(conn, request->name,
-					   request->has_cache, request->cache);
+	struct cache *cache = control_pick(conn, id, request->name,
+					   request->has_cache, request->cache,
+					   ACCESS_READ);
 
 	if (cache)
 		report_inspect(&treekvd, conn, id, cache);
-	else
-		control_refuse_absent(conn, id, request->name);
 }
 
 static void on_request(struct conn *conn, const Treekv__Request *request)
@@ -180,6 +325,12 @@ static void on_request(struct conn *conn, const Treekv__Request *request)
 	case TREEKV__REQUEST__BODY_KEPT:
 		report_kept(conn, id, request->kept);
 		return;
+	case TREEKV__REQUEST__BODY_CHMOD:
+		owner_on_chmod(conn, id, request->chmod);
+		return;
+	case TREEKV__REQUEST__BODY_CHOWN:
+		owner_on_chown(conn, id, request->chown);
+		return;
 	case TREEKV__REQUEST__BODY_HELLO:
 	case TREEKV__REQUEST__BODY__NOT_SET:
 	case _TREEKV__REQUEST__BODY__CASE_IS_INT_SIZE:
@@ -202,6 +353,7 @@ static void on_closed(struct conn *conn)
 	stream_closed(conn);
 	prefill_closed(conn);
 	freeze_closed(conn);
+	owner_closed(conn);
 }
 
 static void on_answered(Treekv__Request__BodyCase request, uint64_t ns)

@@ -36,15 +36,49 @@ control_refuse(struct conn *conn, uint64_t id, int error, const char *format,
 /* An answer that says no more than that it is done. */
 void control_done(struct conn *conn, uint64_t id);
 
-/* The peer's cache of that name; for who sees all, anybody's; NULL. */
-struct cache *control_find(const struct conn *conn, const char *name);
+/* access_check() of the peer. */
+int control_check(const struct conn *conn, const struct access_what *what,
+		  enum access_right right);
 
-/* The same by @id where @by_id, whosoever else has one of that name. */
-struct cache *control_pick(const struct conn *conn, const char *name,
-			   bool by_id, uint64_t id);
+/* Is the peer in that group? */
+bool control_in_group(const struct conn *conn, gid_t gid);
+
+/* No mode that a cache can have: he is told. Return: 0 it is one, -EINVAL. */
+int control_refuse_mode(struct conn *conn, uint64_t id, uint32_t mode);
+
+/* Why he may not, in words: of a cache that he may know of. */
+void control_describe_denial(char *text, size_t size, const char *name,
+			     const struct access_what *what,
+			     enum access_right right);
+
+/*
+ * The cache of that name, as the peer says it. NULL when there is none, or none
+ * that he has that right to: then he has been told, and not which of the two.
+ */
+struct cache *control_get(struct conn *conn, uint64_t id, const char *name,
+			  enum access_right right);
+
+/*
+ * The same for what an operator asks: where he sees all caches and says no more
+ * than NAME, that is anybody's, if there is only one.
+ */
+struct cache *control_find(struct conn *conn, uint64_t id, const char *name,
+			   enum access_right right);
+
+/* The same by its number where @by_number, whosoever has one of that name. */
+struct cache *control_pick(struct conn *conn, uint64_t id, const char *name,
+			   bool by_number, uint64_t number,
+			   enum access_right right);
+
+/* The cache of that number, if it is the peer's to read; NULL. */
+struct cache *control_numbered(const struct conn *conn, uint64_t number);
 
 /* There is none, and the peer is told so. */
 void control_refuse_absent(struct conn *conn, uint64_t id, const char *name);
+
+/* What a name stands for, whoever may know of it: not to be told as it is. */
+struct cache *control_locate(const struct conn *conn, const char *text,
+			     bool anywhere);
 
 /* ---- creation.c ---- */
 
@@ -67,15 +101,25 @@ int control_room(struct shm_spec *spec, const uint32_t *budgets,
 #define CREATION_NAME_SIZE 64
 
 /*
- * The name of a cache to be made: @wanted, or one made up in @room. NULL: it
- * cannot be, and the peer was told.
+ * The name of a cache to be made: @wanted, or one made up in @room. Return: 0, or
+ * -EINVAL it cannot be, and the peer was told.
  */
-const char *creation_name(struct conn *conn, uint64_t id, const char *wanted,
-			  uint64_t nonce, char room[CREATION_NAME_SIZE]);
+int creation_name(struct conn *conn, uint64_t id, const char *wanted,
+		  uint64_t nonce, char room[CREATION_NAME_SIZE],
+		  struct name *ret);
+
+/* A user makes caches in his own space and in those of his groups. */
+bool creation_may(const struct conn *conn, uint64_t space);
+
+void creation_refuse_taken(struct conn *conn, uint64_t id, const char *name,
+			   bool on_disk);
 
 /* How a cache is made. */
 struct creation_wish {
 	struct fork_plan *fork; /* from malloc(); NULL: it is none */
+	uint64_t space; /* of its name */
+	bool has_mode; /* else as is usual there */
+	uint32_t mode;
 	uint64_t nonce; /* of the request, or 0 */
 	uint64_t ttl;
 	bool ephemeral;
@@ -109,8 +153,11 @@ bool attach_attempt(struct conn *conn, uint64_t id,
 void attach_on_detach(struct conn *conn, uint64_t id,
 		      const Treekv__Detach *request);
 
-/* The peer's own cache of that name, once those are gone that ended; NULL. */
-struct cache *control_look_up(const struct conn *conn, const char *name);
+/*
+ * The cache of that name, whoever may know of it, once those are gone that
+ * ended; NULL.
+ */
+struct cache *control_look_up(uint64_t space, const char *name);
 
 /*
  * A lease for the peer. @nonce is that of his request, or 0, here and below.

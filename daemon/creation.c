@@ -25,6 +25,7 @@
 #include "daemon/lease.h"
 #include "daemon/park.h"
 #include "daemon/persist.h"
+#include "daemon/report.h"
 #include "daemon/room.h"
 #include "daemon/service.h"
 #include "daemon/spec.h"
@@ -84,7 +85,7 @@ static enum config_huge_pages pages(bool last)
 
 /* Whole but for its orders. @bytes: what it lacks, for -ENOSPC. */
 static int make(struct cache **ret, const Treekv__Create *request,
-		const char *name, bool last, uint64_t *bytes, char *why,
+		const struct name *name, bool last, uint64_t *bytes, char *why,
 		size_t size)
 {
 	uint32_t budgets[SHM_LAYERS_MAX];
@@ -98,7 +99,8 @@ static int make(struct cache **ret, const Treekv__Create *request,
 		r = control_room(&spec, budgets, NULL, bytes, why, size);
 	if (r)
 		return r;
-	r = cache_new(&cache, name, &spec, budgets, NULL, pages(last), &error);
+	r = cache_new(&cache, name->own, &spec, budgets, NULL, pages(last),
+		      &error);
 	if (r) {
 		snprintf(why, size, "%s", error.text);
 		return r;
@@ -236,8 +238,16 @@ static void on_filled(struct errand *errand)
 static void own(struct cache *cache, const struct conn_peer *peer,
 		const struct creation_wish *wish)
 {
-	cache->uid = cache->index->uid = peer->uid;
-	cache->gid = cache->index->gid = peer->gid;
+	bool shared = name_is_shared(wish->space);
+	struct access_what what = {
+		.uid = peer->uid,
+		.gid = shared ? (gid_t)wish->space : peer->gid,
+		.mode = shared ? ACCESS_MODE_SHARED : ACCESS_MODE_OWN,
+	};
+
+	if (wish->has_mode)
+		what.mode = wish->mode;
+	cache_set_owner(cache, &what, shared);
 	cache->index->create_nonce = wish->nonce;
 	cache->ephemeral = wish->ephemeral;
 	cache->index->ttl = wish->ttl;
@@ -281,10 +291,13 @@ int creation_begin(struct conn *conn, uint64_t id, struct cache *cache,
  * answered, or will be.
  */
 static bool create(struct conn *conn, uint64_t id,
-		   const Treekv__Create *request, const char *name,
+		   const Treekv__Create *request, const struct name *name,
 		   const struct room_try *try)
 {
 	const struct creation_wish wish = {
+		.space = name->space,
+		.has_mode = request->has_mode,
+		.mode = request->mode,
 		.nonce = request->nonce,
 		.ttl = request->ttl,
 		.ephemeral = request->ephemeral,
@@ -301,7 +314,7 @@ static bool create(struct conn *conn, uint64_t id,
 	if (!r)
 		r = creation_begin(conn, id, cache, &wish);
 	if (r)
-		control_refuse(conn, id, r, "cache %s: %s", name, why);
+		control_refuse(conn, id, r, "cache %s: %s", name->own, why);
 	return true;
 }
 
@@ -317,13 +330,22 @@ static struct control_wish wish_of(const Treekv__Create *request)
 bool creation_again(struct conn *conn, uint64_t id, struct cache *cache,
 		    const struct control_wish *wish)
 {
-	if (!wish->nonce || cache->index->create_nonce != wish->nonce)
+	if (!wish->nonce || cache->index->create_nonce != wish->nonce ||
+	    cache->uid != conn_peer(conn)->uid)
 		return false;
 	if (cache->creation)
 		creation_connect(cache->creation, conn, id);
 	else
 		control_attach(conn, id, cache, wish);
 	return true;
+}
+
+void creation_refuse_taken(struct conn *conn, uint64_t id, const char *name,
+			   bool on_disk)
+{
+	control_refuse(conn, id, -EEXIST, "there is a cache %.*s already%s",
+		       SHM_NAME_FULL, name,
+		       on_disk ? ", on disk: attach to it, or drop it" : "");
 }
 
 /* There is one of that name. */
@@ -337,34 +359,38 @@ static void create_again(struct conn *conn, uint64_t id, struct cache *cache,
 	if (request->attach_existing)
 		control_attach(conn, id, cache, &wish);
 	else
-		control_refuse(conn, id, -EEXIST, "there is a cache %s already",
-			       cache->name);
+		creation_refuse_taken(conn, id, cache->name, false);
 }
 
 /* The nonce is in the name, so that asking again finds it. */
-const char *creation_name(struct conn *conn, uint64_t id, const char *wanted,
-			  uint64_t nonce, char room[CREATION_NAME_SIZE])
+int creation_name(struct conn *conn, uint64_t id, const char *wanted,
+		  uint64_t nonce, char room[CREATION_NAME_SIZE],
+		  struct name *ret)
 {
 	if (!*wanted) {
 		snprintf(room, CREATION_NAME_SIZE, "anonymous-%d-%llx",
 			 conn_peer(conn)->pid,
 			 (unsigned long long)(nonce ? nonce : lease_draw()));
-		return room;
+		*ret = (struct name){ conn_peer(conn)->uid, room };
+		return 0;
 	}
-	if (!store_name_check(wanted))
-		return wanted;
+	if (!name_parse(ret, wanted, conn_peer(conn)->uid) &&
+	    !store_name_check(ret->own))
+		return 0;
 	control_refuse(conn, id, -EINVAL,
 		       "a cache's name is 1 to %d bytes of printable ASCII "
-		       "without blanks or '/'",
+		       "without blanks or '/', with ~UID/ or @GID/ before it "
+		       "if it is somebody else's or a group's",
 		       SHM_NAME_MAX);
-	return NULL;
+	return -EINVAL;
 }
 
 static bool attempt_anonymous(struct conn *conn, uint64_t id,
-			      const Treekv__Create *request, const char *name,
+			      const Treekv__Create *request,
+			      const struct name *name,
 			      const struct room_try *try)
 {
-	struct cache *cache = control_look_up(conn, name);
+	struct cache *cache = control_look_up(name->space, name->own);
 
 	if (!cache)
 		return create(conn, id, request, name, try);
@@ -372,11 +398,37 @@ static bool attempt_anonymous(struct conn *conn, uint64_t id,
 	return true;
 }
 
+bool creation_may(const struct conn *conn, uint64_t space)
+{
+	if (!name_is_shared(space))
+		return space == conn_peer(conn)->uid;
+	return report_sees_all(conn) || control_in_group(conn, (gid_t)space);
+}
+
+/*
+ * In a space that he may use he learns that a name is taken, whatever its mode,
+ * as in a folder.
+ */
+static void meet(struct conn *conn, uint64_t id, struct cache *cache,
+		 const Treekv__Create *request)
+{
+	struct access_what what = cache_what(cache);
+	int r = control_check(conn, &what, ACCESS_WRITE);
+
+	if (!r)
+		create_again(conn, id, cache, request);
+	else if (r == -EACCES && request->attach_existing)
+		control_get(conn, id, request->name, ACCESS_WRITE);
+	else
+		creation_refuse_taken(conn, id, request->name, false);
+}
+
 static bool attempt_named(struct conn *conn, uint64_t id,
 			  const Treekv__Create *request,
-			  const struct room_try *try)
+			  const struct name *name, const struct room_try *try)
 {
 	enum persist_answer answer = PERSIST_IS_ELSEWHERE;
+	bool may = creation_may(conn, name->space);
 	struct control_wish wish = wish_of(request);
 	struct cache *cache;
 
@@ -385,18 +437,18 @@ static bool attempt_named(struct conn *conn, uint64_t id,
 		answer = persist_attach(conn, id, request->name, &wish);
 	if (answer != PERSIST_IS_ELSEWHERE)
 		return answer == PERSIST_ANSWERS;
-	cache = control_look_up(conn, request->name);
-	if (!cache &&
-	    (request->attach_existing ||
-	     !persist_is_on_disk(conn_peer(conn)->uid, request->name)))
-		return create(conn, id, request, request->name, try);
+	cache = control_look_up(name->space, name->own);
+	if (!may)
+		cache = control_get(conn, id, request->name, ACCESS_WRITE);
+	if (!cache && !may)
+		return true;
 	if (cache)
-		create_again(conn, id, cache, request);
+		meet(conn, id, cache, request);
+	else if ((!request->attach_existing || name_is_shared(name->space)) &&
+		 persist_is_on_disk(name->space, name->own))
+		creation_refuse_taken(conn, id, request->name, true);
 	else
-		control_refuse(conn, id, -EEXIST,
-			       "there is a cache %s already, on disk: attach "
-			       "to it, or drop it",
-			       request->name);
+		return create(conn, id, request, name, try);
 	return true;
 }
 
@@ -404,14 +456,15 @@ bool creation_attempt(struct conn *conn, uint64_t id,
 		      const Treekv__Create *request, const struct room_try *try)
 {
 	char room[CREATION_NAME_SIZE];
-	const char *name =
-		creation_name(conn, id, request->name, request->nonce, room);
+	struct name name;
 
-	if (!name)
+	if ((request->has_mode &&
+	     control_refuse_mode(conn, id, request->mode)) ||
+	    creation_name(conn, id, request->name, request->nonce, room, &name))
 		return true;
-	if (name == room)
-		return attempt_anonymous(conn, id, request, name, try);
-	return attempt_named(conn, id, request, try);
+	if (name.own == room)
+		return attempt_anonymous(conn, id, request, &name, try);
+	return attempt_named(conn, id, request, &name, try);
 }
 
 void creation_closed(struct conn *conn)

@@ -9,6 +9,7 @@
 #include "daemon/event.h"
 #include "daemon/lease.h"
 #include "daemon/log.h"
+#include "daemon/persist_disk.h"
 #include "daemon/snapshot.h"
 #include "daemon/stream.h"
 #include "proto/probe.h"
@@ -181,6 +182,7 @@ void event_refused(const struct conn *conn, int error, const char *text)
 	struct stream_event event = {
 		.kind = STREAM_REFUSAL,
 		.uid = peer->uid,
+		.what = { .uid = peer->uid, .gid = NAME_NOBODY },
 		.pid = peer->pid,
 		.error = error,
 	};
@@ -198,7 +200,8 @@ void event_adopted(const struct adopt_counts *counts)
 {
 	struct stream_event event = {
 		.kind = STREAM_ADOPT,
-		.uid = (uid_t)-1,
+		.uid = NAME_NOBODY,
+		.what = { .uid = NAME_NOBODY, .gid = NAME_NOBODY },
 		.count = counts->sound,
 	};
 
@@ -309,18 +312,20 @@ void event_load_failed(const struct cache *cache,
 	probe_job(cache, job, false);
 }
 
-void event_file_refused(uid_t uid, const char *name, int error,
+void event_file_refused(uint64_t space, const char *name, int error,
 			const char *text)
 {
+	const struct disk_entry unread = { .space = space };
 	struct stream_event event = {
 		.kind = STREAM_RESTORE_FAILED,
-		.uid = uid,
+		.what = disk_what(&unread),
 		.error = error,
 	};
 
 	treekvd.counters.restore_failures++;
 	log_error("snapshot refused", "error=%d text=\"%s\"", error, text);
-	snprintf(event.name, sizeof(event.name), "%s", name);
+	event.uid = event.what.uid;
+	name_print(event.name, space, name, event.uid);
 	set_text(&event, text);
 	stream_tell(&event);
 	PROBE(treekvd, restore, 0, name, 0, 0, 0, error);

@@ -67,7 +67,7 @@ void event_load_failed(const struct cache *cache,
 		       const struct snapshot_job *job);
 
 /* A snapshot that cannot be what it should be; no cache was made for it. */
-void event_file_refused(uid_t uid, const char *name, int error,
+void event_file_refused(uint64_t space, const char *name, int error,
 			const char *text);
 
 /* Found by the control thread; and by the cache's worker, on his. */

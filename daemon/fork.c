@@ -13,6 +13,8 @@
 #include "daemon/room.h"
 #include "daemon/spec.h"
 
+#define TOLD 1 /* why it cannot be */
+
 /* Why nothing forks from it; @error is set. NULL: it may be forked. */
 static const char *refusal(const struct cache *parent, int *error)
 {
@@ -44,8 +46,9 @@ static void take_spec(struct fork_plan *plan)
  * there is room for. A compacted one is as large as the budget, so there is
  * none for it unless it may be evicted.
  */
-static void find_prefix(struct fork_plan *plan,
-			const struct lookup_query *query, bool compacted)
+static struct lookup_result find_prefix(const struct fork_plan *plan,
+					const struct lookup_query *query,
+					bool compacted)
 {
 	struct lookup_result exact, other = { .cache = NULL };
 	uint64_t limit = fork_limit(plan);
@@ -58,16 +61,36 @@ static void find_prefix(struct fork_plan *plan,
 		exact = other;
 	if (!exact.tokens)
 		exact.cache = NULL;
-	lookup_count(&exact);
-	plan->parent = exact.cache;
-	plan->tokens = exact.tokens;
+	return exact;
+}
+
+/*
+ * Among his own; and those of a group if the fork is to be the group's. Not
+ * otherwise: whoever takes rows trusts him who wrote them.
+ */
+static void find_anywhere(struct fork_plan *plan, struct lookup_query *query,
+			  uint64_t space, bool compacted)
+{
+	struct lookup_result found = find_prefix(plan, query, compacted), more;
+
+	if (space != query->space) {
+		query->space = space;
+		more = find_prefix(plan, query, compacted);
+		if (more.tokens > found.tokens)
+			found = more;
+	}
+	lookup_count(&found);
+	plan->parent = found.cache;
+	plan->tokens = found.tokens;
 }
 
 static int find_by_ids(struct fork_plan *plan, const struct conn *conn,
-		       const Treekv__Fork *request, char *why, size_t size)
+		       const Treekv__Fork *request, uint64_t space, char *why,
+		       size_t size)
 {
 	struct lookup_query query = {
-		.uid = conn_peer(conn)->uid,
+		.conn = conn,
+		.space = conn_peer(conn)->uid,
 		.spec = &plan->spec,
 		.budgets = plan->budgets,
 	};
@@ -75,7 +98,7 @@ static int find_by_ids(struct fork_plan *plan, const struct conn *conn,
 
 	if (r)
 		return r;
-	find_prefix(plan, &query, request->compacted);
+	find_anywhere(plan, &query, space, request->compacted);
 	lookup_end(&query);
 	if (plan->parent)
 		return 0;
@@ -84,27 +107,25 @@ static int find_by_ids(struct fork_plan *plan, const struct conn *conn,
 	return -ENOENT;
 }
 
-static int find_parent(struct fork_plan *plan, const struct conn *conn,
-		       const Treekv__Fork *request, char *why, size_t size)
+static int find_parent(struct fork_plan *plan, struct conn *conn, uint64_t id,
+		       const Treekv__Fork *request, uint64_t space, char *why,
+		       size_t size)
 {
 	if (request->parent) {
-		plan->parent = control_look_up(conn, request->parent);
-		if (plan->parent)
-			return 0;
-		snprintf(why, size,
-			 "there is no cache %.*s; 'treekvctl list' shows yours",
-			 SHM_NAME_MAX, request->parent);
-		return -ENOENT;
+		plan->parent =
+			control_get(conn, id, request->parent, ACCESS_READ);
+		return plan->parent ? 0 : TOLD;
 	}
 	if (request->spec && request->has_ids)
-		return find_by_ids(plan, conn, request, why, size);
+		return find_by_ids(plan, conn, request, space, why, size);
 	snprintf(why, size,
 		 "fork what? give a parent's name, or a spec and ids");
 	return -EINVAL;
 }
 
-static int plan_make(struct fork_plan *plan, const struct conn *conn,
-		     const Treekv__Fork *request, char *why, size_t size)
+static int plan_make(struct fork_plan *plan, struct conn *conn, uint64_t id,
+		     const Treekv__Fork *request, uint64_t space, char *why,
+		     size_t size)
 {
 	const char *refused;
 	int r = 0;
@@ -114,7 +135,7 @@ static int plan_make(struct fork_plan *plan, const struct conn *conn,
 		r = spec_load(&plan->spec, plan->budgets, request->spec, why,
 			      size);
 	if (!r)
-		r = find_parent(plan, conn, request, why, size);
+		r = find_parent(plan, conn, id, request, space, why, size);
 	if (r)
 		return r;
 	park_used(plan->parent);
@@ -169,22 +190,20 @@ static void refuse(struct conn *conn, uint64_t id, const Treekv__Fork *request,
 }
 
 /* There is one of that name: that is answered. */
-static bool is_taken(struct conn *conn, uint64_t id, const char *name,
-		     uint64_t nonce)
+static bool is_taken(struct conn *conn, uint64_t id, const char *text,
+		     const struct name *name, uint64_t nonce)
 {
 	const struct control_wish wish = { .nonce = nonce };
-	struct cache *cache = control_look_up(conn, name);
+	struct cache *cache = control_look_up(name->space, name->own);
 
-	if (cache && creation_again(conn, id, cache, &wish))
+	if (!creation_may(conn, name->space))
+		control_refuse_absent(conn, id, text);
+	else if (cache && creation_again(conn, id, cache, &wish))
 		return true;
-	if (cache)
-		control_refuse(conn, id, -EEXIST, "there is a cache %s already",
-			       name);
-	else if (persist_is_on_disk(conn_peer(conn)->uid, name))
-		control_refuse(conn, id, -EEXIST,
-			       "there is a cache %s already, on disk: attach "
-			       "to it, or drop it",
-			       name);
+	else if (cache)
+		creation_refuse_taken(conn, id, text, false);
+	else if (persist_is_on_disk(name->space, name->own))
+		creation_refuse_taken(conn, id, text, true);
 	else
 		return false;
 	return true;
@@ -192,22 +211,25 @@ static bool is_taken(struct conn *conn, uint64_t id, const char *name,
 
 /* Return: 0 and the plan is taken over, or a negative errno with @why. */
 static int fork_off(struct conn *conn, uint64_t id, struct fork_plan *plan,
-		    const Treekv__Fork *request, const char *name,
+		    const Treekv__Fork *request, const struct name *name,
 		    uint64_t *bytes, char *why, size_t size)
 {
 	const struct creation_wish wish = {
 		.fork = plan,
+		.space = name->space,
+		.has_mode = request->has_mode,
+		.mode = request->mode,
 		.nonce = request->nonce,
 		.ephemeral = request->ephemeral,
 		.anonymous = !*request->name,
 	};
 	char text[CONTROL_REASON_SIZE] = "the daemon has no memory";
 	struct cache *cache;
-	int r = plan_make(plan, conn, request, why, size);
+	int r = plan_make(plan, conn, id, request, name->space, why, size);
 
 	if (r)
 		return r;
-	r = make(&cache, plan, name, bytes, text, sizeof(text));
+	r = make(&cache, plan, name->own, bytes, text, sizeof(text));
 	if (!r)
 		r = creation_begin(conn, id, cache, &wish);
 	if (r)
@@ -236,14 +258,17 @@ bool fork_attempt(struct conn *conn, uint64_t id, const Treekv__Fork *request,
 	enum persist_answer answer = PERSIST_IS_ELSEWHERE;
 	char why[CONTROL_REASON_SIZE] = "the daemon has no memory";
 	char room[CREATION_NAME_SIZE];
-	const char *name =
-		creation_name(conn, id, request->name, request->nonce, room);
 	struct cache *parent;
 	struct fork_plan *plan;
+	struct name name;
 	uint64_t bytes = 0;
 	int r = -ENOMEM;
 
-	if (!name || is_taken(conn, id, name, request->nonce))
+	if ((request->has_mode &&
+	     control_refuse_mode(conn, id, request->mode)) ||
+	    creation_name(conn, id, request->name, request->nonce, room,
+			  &name) ||
+	    is_taken(conn, id, request->name, &name, request->nonce))
 		return true;
 	if (request->parent)
 		answer = persist_fetch(conn, id, request->parent, try);
@@ -251,7 +276,7 @@ bool fork_attempt(struct conn *conn, uint64_t id, const Treekv__Fork *request,
 		return answer == PERSIST_ANSWERS;
 	plan = calloc(1, sizeof(*plan));
 	if (plan)
-		r = fork_off(conn, id, plan, request, name, &bytes, why,
+		r = fork_off(conn, id, plan, request, &name, &bytes, why,
 			     sizeof(why));
 	if (!r)
 		return true;
@@ -259,6 +284,7 @@ bool fork_attempt(struct conn *conn, uint64_t id, const Treekv__Fork *request,
 	free(plan);
 	if (r == -ENOSPC && parent && room_comes_beside(try, bytes, parent))
 		return false;
-	refuse(conn, id, request, r, why);
+	if (r != TOLD)
+		refuse(conn, id, request, r, why);
 	return true;
 }

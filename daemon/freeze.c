@@ -169,7 +169,7 @@ static void on_sealed(struct worker_job *job)
 	if (f->cache->named)
 		lookup_add(f->cache);
 	cache_shed(f->cache);
-	persist_frozen(f->cache);
+	persist_changed(f->cache);
 	event_frozen(f->cache, f->pid);
 	end(f, 0, NULL);
 }
@@ -233,14 +233,14 @@ static void begin(struct conn *conn, uint64_t id, struct cache *cache)
 void freeze_on_freeze(struct conn *conn, uint64_t id,
 		      const Treekv__Freeze *request)
 {
-	struct cache *cache = control_find(conn, request->name);
+	struct cache *cache =
+		control_find(conn, id, request->name,
+			     request->has_lease ? ACCESS_WRITE : ACCESS_OWN);
 	const char *why;
 	int r;
 
-	if (!cache) {
-		control_refuse_absent(conn, id, request->name);
+	if (!cache)
 		return;
-	}
 	if (!cache->ephemeral)
 		give_up_lease(conn, cache, request);
 	why = refusal(cache, &r);

@@ -11,6 +11,7 @@
 
 #include "daemon/control_impl.h"
 #include "daemon/keep.h"
+#include "daemon/owner.h"
 #include "daemon/park.h"
 #include "proto/barrier.h"
 
@@ -88,11 +89,18 @@ void keep_added(const struct cache *cache)
 
 void keep_on_keep(struct conn *conn, uint64_t id, const Treekv__Keep *request)
 {
-	struct cache *cache = control_find(conn, request->name);
+	struct owner_subject of;
+	struct cache *cache;
 	uint32_t flags;
 
+	if (owner_find(&of, conn, id, request->name))
+		return;
+	cache = of.cache;
 	if (!cache) {
-		control_refuse_absent(conn, id, request->name);
+		control_refuse(conn, id, -EBUSY,
+			       "cache %s is on disk: 'treekvctl restore' it "
+			       "first",
+			       of.name);
 		return;
 	}
 	if (cache->ephemeral) {

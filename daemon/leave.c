@@ -16,6 +16,7 @@
 #include "daemon/freeze.h"
 #include "daemon/lease.h"
 #include "daemon/lookup.h"
+#include "daemon/owner.h"
 #include "daemon/persist.h"
 #include "daemon/prefill.h"
 #include "daemon/room.h"
@@ -129,7 +130,7 @@ void control_leave(struct cache *cache)
 	cache->leaving = true;
 	if (cache->ending || cache->looks || cache->given_up ||
 	    persist_holds(cache) || takeover_holds(cache) ||
-	    freeze_holds(cache) || prefill_holds(cache))
+	    freeze_holds(cache) || prefill_holds(cache) || owner_holds(cache))
 		return;
 	cache->given_up = true;
 	cache->take_back.done = on_taken_back;

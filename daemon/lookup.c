@@ -34,13 +34,12 @@ struct seed {
 	uint32_t v_row;
 	uint32_t dtype;
 	uint32_t positions;
-	uint32_t uid;
-	uint32_t zero;
+	uint64_t space; /* whose: see name.h */
 };
 
 static_assert(sizeof(struct seed) == SHM_MODEL_SIZE + 56, "no padding");
 
-static struct seed seed_rows(uid_t uid, const struct shm_spec *spec)
+static struct seed seed_rows(uint64_t space, const struct shm_spec *spec)
 {
 	struct seed seed = {
 		.layers = spec->layers,
@@ -49,7 +48,7 @@ static struct seed seed_rows(uid_t uid, const struct shm_spec *spec)
 		.v_row = spec->v_row,
 		.dtype = spec->dtype,
 		.positions = spec->positions,
-		.uid = uid,
+		.space = space,
 	};
 
 	memcpy(seed.model, spec->model, SHM_MODEL_SIZE);
@@ -61,19 +60,19 @@ static enum policy_scores scores_of(const struct shm_spec *spec)
 	return policy_by_id(spec->policy)->scores;
 }
 
-static uint64_t seed_exact(uid_t uid, const struct shm_spec *spec,
+static uint64_t seed_exact(uint64_t space, const struct shm_spec *spec,
 			   enum policy_scores scores)
 {
-	struct seed seed = seed_rows(uid, spec);
+	struct seed seed = seed_rows(space, spec);
 
 	seed.scores = scores;
 	return prefix_seed(&seed, sizeof(seed));
 }
 
-static uint64_t seed_compacted(uid_t uid, const struct shm_spec *spec,
+static uint64_t seed_compacted(uint64_t space, const struct shm_spec *spec,
 			       const uint32_t *budgets)
 {
-	struct seed seed = seed_rows(uid, spec);
+	struct seed seed = seed_rows(space, spec);
 
 	seed.budgets = prefix_seed(budgets, spec->layers * sizeof(*budgets));
 	seed.policy = spec->policy;
@@ -104,8 +103,8 @@ void lookup_add(struct cache *cache)
 	};
 	cache->prefix.seed =
 		cache->prefix.partial ?
-			seed_exact(cache->uid, spec, scores_of(spec)) :
-			seed_compacted(cache->uid, spec, budgets);
+			seed_exact(cache_space(cache), spec, scores_of(spec)) :
+			seed_compacted(cache_space(cache), spec, budgets);
 	if (prefix_add(&treekvd.prefixes, &cache->prefix))
 		log_warning("cannot be looked up",
 			    "name=%s error=\"out of memory\"", cache->name);
@@ -148,13 +147,19 @@ static void find_one(struct lookup_result *ret,
 		     const struct lookup_query *query, uint64_t seed)
 {
 	const struct prefix *found;
+	struct access_what what;
+	struct cache *cache;
 	uint64_t tokens;
 
 	found = prefix_find(&treekvd.prefixes, seed, query->ids, query->n,
 			    &tokens);
 	if (!found || tokens <= ret->tokens)
 		return;
-	ret->cache = found->owner;
+	cache = found->owner;
+	what = cache_what(cache);
+	if (control_check(query->conn, &what, ACCESS_READ))
+		return;
+	ret->cache = cache;
 	ret->tokens = tokens;
 	ret->compacted = !found->partial;
 	ret->scores = tokens == found->tokens &&
@@ -172,11 +177,11 @@ void lookup_exact(struct lookup_result *ret, const struct lookup_query *query)
 	enum policy_scores own = scores_of(query->spec);
 
 	*ret = (struct lookup_result){ .cache = NULL };
-	find_one(ret, query, seed_exact(query->uid, query->spec, own));
+	find_one(ret, query, seed_exact(query->space, query->spec, own));
 	for (size_t i = 0; i < sizeof(all) / sizeof(*all); i++)
 		if (all[i] != own)
 			find_one(ret, query,
-				 seed_exact(query->uid, query->spec, all[i]));
+				 seed_exact(query->space, query->spec, all[i]));
 }
 
 void lookup_compacted(struct lookup_result *ret,
@@ -184,13 +189,16 @@ void lookup_compacted(struct lookup_result *ret,
 {
 	*ret = (struct lookup_result){ .cache = NULL };
 	find_one(ret, query,
-		 seed_compacted(query->uid, query->spec, query->budgets));
+		 seed_compacted(query->space, query->spec, query->budgets));
 }
 
-void lookup_describe(Treekv__Prefix *ret, const struct lookup_result *found)
+void lookup_describe(Treekv__Prefix *ret, const struct lookup_result *found,
+		     const struct conn *conn, char room[SHM_NAME_FULL + 1])
 {
 	treekv__prefix__init(ret);
-	ret->name = found->cache->name;
+	name_print(room, cache_space(found->cache), found->cache->name,
+		   conn_peer(conn)->uid);
+	ret->name = room;
 	ret->tokens = found->tokens;
 	ret->tail = found->cache->index->frozen_tail;
 	ret->compacted = found->compacted;
@@ -224,10 +232,12 @@ void lookup_on_lookup(struct conn *conn, uint64_t id,
 	uint32_t budgets[SHM_LAYERS_MAX];
 	struct shm_spec spec;
 	struct lookup_query query = {
-		.uid = conn_peer(conn)->uid,
+		.conn = conn,
+		.space = conn_peer(conn)->uid,
 		.spec = &spec,
 		.budgets = budgets,
 	};
+	char name[SHM_NAME_FULL + 1];
 	struct lookup_result found;
 	Treekv__Prefix prefix;
 	int r;
@@ -243,7 +253,7 @@ void lookup_on_lookup(struct conn *conn, uint64_t id,
 	lookup_end(&query);
 	lookup_count(&found);
 	if (found.cache) {
-		lookup_describe(&prefix, &found);
+		lookup_describe(&prefix, &found, conn, name);
 		lookup.prefix = &prefix;
 	}
 	reply.id = id;

@@ -30,7 +30,8 @@ void lookup_remove(struct cache *cache);
 
 /* Who looks for what. */
 struct lookup_query {
-	uid_t uid;
+	const struct conn *conn;
+	uint64_t space; /* where he looks (name.h) */
 	const struct shm_spec *spec; /* that is wanted */
 	const uint32_t *budgets; /* spec->layers of them */
 	const uint32_t *ids;
@@ -63,8 +64,9 @@ void lookup_compacted(struct lookup_result *ret,
 /* One prompt more that was looked up. */
 void lookup_count(const struct lookup_result *found);
 
-/* As a message; it points to the cache's name. */
-void lookup_describe(Treekv__Prefix *ret, const struct lookup_result *found);
+/* As a message to the peer; it points to @room, which has the cache's name. */
+void lookup_describe(Treekv__Prefix *ret, const struct lookup_result *found,
+		     const struct conn *conn, char room[SHM_NAME_FULL + 1]);
 
 void lookup_on_lookup(struct conn *conn, uint64_t id,
 		      const Treekv__Lookup *request);

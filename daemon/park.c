@@ -26,6 +26,7 @@
 #include "daemon/crash.h"
 #include "daemon/event.h"
 #include "daemon/freeze.h"
+#include "daemon/owner.h"
 #include "daemon/park.h"
 #include "daemon/persist_impl.h"
 #include "daemon/prefill.h"
@@ -75,8 +76,8 @@ static bool has_forebear(const struct cache *cache)
 	const struct cache *c = treekvd.store.dropped ? treekvd.store.first :
 							NULL;
 
-	while (c && (c->named || c->uid != cache->uid || !persist_holds(c) ||
-		     strcmp(c->name, cache->name)))
+	while (c && (c->named || cache_space(c) != cache_space(cache) ||
+		     !persist_holds(c) || strcmp(c->name, cache->name)))
 		c = c->next;
 	return c;
 }
@@ -90,8 +91,9 @@ static const char *obstacle_of(const struct cache *cache, int *error)
 	if (cache->lease || cache->ending)
 		return "is being written; a process has its lease";
 	if (takeover_holds(cache) || prefill_holds(cache) ||
-	    freeze_holds(cache))
-		return "is being moved or frozen, or a prompt made its content";
+	    freeze_holds(cache) || owner_holds(cache))
+		return "is being moved, frozen or given away, or a prompt made "
+		       "its content";
 	if (cache->children)
 		return "has forks, which need its rows";
 	if (cache->parking)
@@ -181,7 +183,7 @@ static void parker_free(struct parker *p)
 /* It is in a file: memory lets go of it. */
 static void go(struct cache *cache)
 {
-	struct disk_entry *entry = disk_find(cache->uid, cache->name);
+	struct disk_entry *entry = disk_find(cache_space(cache), cache->name);
 	struct parker *p = parker_of(cache);
 
 	crash_at(CRASH_PARK_SAVED);
@@ -231,7 +233,7 @@ static int begin(struct cache *cache, struct outcome *out)
 		go(cache);
 		return 0;
 	}
-	persist_outcome(out, cache->uid, cache->name);
+	persist_outcome_of(out, cache);
 	if (!persist_save(cache, out))
 		return 0;
 	store_parked(&treekvd.store, cache, true);
@@ -402,30 +404,26 @@ static void park_one(struct conn *conn, uint64_t id, struct cache *cache,
 
 void park_on_park(struct conn *conn, uint64_t id, const Treekv__Park *request)
 {
-	struct cache *cache = control_find(conn, request->name);
-	const struct disk_entry *entry =
-		disk_find(conn_peer(conn)->uid, request->name);
+	struct owner_subject of;
 	const char *why;
 	int r;
 
-	if (!cache && entry && entry->info) {
+	if (owner_find(&of, conn, id, request->name))
+		return;
+	if (!of.cache) {
 		control_done(conn, id); /* it is on disk already */
 		return;
 	}
-	if (!cache) {
-		control_refuse_absent(conn, id, request->name);
-		return;
-	}
-	why = obstacle_of(cache, &r);
+	why = obstacle_of(of.cache, &r);
 	if (!why && !is_on()) {
 		r = -EOPNOTSUPP;
 		why = "cannot be parked: restore = never, or no state "
 		      "directory";
 	}
 	if (why)
-		control_refuse(conn, id, r, "cache %s %s", cache->name, why);
+		control_refuse(conn, id, r, "cache %s %s", of.name, why);
 	else
-		park_one(conn, id, cache, request->progress);
+		park_one(conn, id, of.cache, request->progress);
 }
 
 void park_closed(struct conn *conn)

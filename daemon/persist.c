@@ -20,6 +20,7 @@
 #include "daemon/keep.h"
 #include "daemon/log.h"
 #include "daemon/lookup.h"
+#include "daemon/owner.h"
 #include "daemon/park.h"
 #include "daemon/persist_impl.h"
 #include "daemon/report.h"
@@ -29,10 +30,17 @@
 
 struct persist_module persist;
 
-void persist_outcome(struct outcome *out, uid_t uid, const char *name)
+void persist_outcome(struct outcome *out, uint64_t space, const char *name)
 {
-	*out = (struct outcome){ .uid = uid };
+	*out = (struct outcome){ .space = space };
+	out->uid = name_is_shared(space) ? NAME_NOBODY : (uid_t)space;
 	snprintf(out->name, sizeof(out->name), "%s", name);
+}
+
+void persist_outcome_of(struct outcome *out, const struct cache *cache)
+{
+	persist_outcome(out, cache_space(cache), cache->name);
+	out->uid = cache->uid;
 }
 
 /*
@@ -99,6 +107,11 @@ bool persist_is_loading(const struct cache *cache)
 	return cache->persist && cache->persist->loading;
 }
 
+const char *persist_root(void)
+{
+	return persist.root;
+}
+
 const char *persist_fault(void)
 {
 	return *persist.fault ? persist.fault : NULL;
@@ -121,10 +134,10 @@ static void failed(struct persist *p, const struct snapshot_job *job)
 static void unwanted(const struct cache *cache, bool keep_file)
 {
 	const struct cache *heir =
-		store_find(&treekvd.store, cache->uid, cache->name);
+		store_find(&treekvd.store, cache_space(cache), cache->name);
 
 	if (!keep_file)
-		disk_remove(persist.root, cache->uid, cache->name);
+		disk_remove(persist.root, cache_space(cache), cache->name);
 	if (heir && heir->persist)
 		heir->persist->saved = false;
 }
@@ -148,7 +161,7 @@ static void saved(struct persist *p, struct snapshot_job *job)
 
 static void outcome_of(struct outcome *out, const struct snapshot_job *job)
 {
-	persist_outcome(out, job->cache->uid, job->cache->name);
+	persist_outcome_of(out, job->cache);
 	out->error = job->error;
 	snprintf(out->text, sizeof(out->text), "%s", job->why.text);
 	out->ns = job->ns;
@@ -184,7 +197,7 @@ static void on_saved(struct worker_job *arrived)
 		p->again = false;
 	}
 	while (more) {
-		persist_outcome(&out, cache->uid, cache->name);
+		persist_outcome_of(&out, cache);
 		if (!persist_save(cache, &out))
 			break;
 		more = persist_tell(cache, &out);
@@ -214,11 +227,11 @@ int persist_may_save(const struct cache *cache, struct outcome *out)
 			 "own: no snapshot is taken of it; keep %s, and fork "
 			 "it again",
 			 cache->name, cache->parent->name, cache->parent->name);
-	} else if (cache->pending || !cache->named) {
+	} else if (cache->pending || !cache->named || owner_holds(cache)) {
 		out->error = -EBUSY;
 		snprintf(out->text, sizeof(out->text),
-			 "cache %s is being made, restored or dropped; ask "
-			 "again later",
+			 "cache %s is being made, restored, changed or "
+			 "dropped; ask again later",
 			 cache->name);
 	}
 	return out->error;
@@ -296,7 +309,7 @@ static void on_kept(struct loop_op *op, int res, unsigned int flags)
 	close(p->barrier);
 	p->barrier = 0;
 	crash_at(CRASH_RESTORE_KEPT);
-	persist_outcome(&out, p->cache->uid, p->cache->name);
+	persist_outcome_of(&out, p->cache);
 	out.tail = p->tail;
 	out.bytes = p->bytes;
 	out.ns = p->ns;
@@ -366,7 +379,8 @@ static void on_loaded(struct worker_job *arrived)
 		event_load_failed(cache, job);
 		failed(p, job);
 		if (job->error == -EBADMSG)
-			disk_damaged(cache->uid, cache->name, job->why.text);
+			disk_damaged(cache_space(cache), cache->name,
+				     job->why.text);
 	} else {
 		freeze_again(cache, job, &out);
 	}
@@ -408,6 +422,7 @@ static int make(struct cache **ret, const struct snapshot_header *header,
 		const uint32_t *budgets, struct outcome *out)
 {
 	struct shm_spec spec = header->spec;
+	struct access_what what = snapshot_what(header);
 	struct cache_error error = { .text = "" };
 	struct cache *cache;
 	int r;
@@ -425,8 +440,7 @@ static int make(struct cache **ret, const struct snapshot_header *header,
 			 header->name, error.text);
 		return r;
 	}
-	cache->uid = cache->index->uid = header->uid;
-	cache->gid = cache->index->gid = header->gid;
+	cache_set_owner(cache, &what, name_is_shared(snapshot_space(header)));
 	cache->pending = true;
 	shm_store_relaxed(&cache->index->epoch, 1);
 	*ret = cache;
@@ -456,6 +470,9 @@ static int begin_load(struct cache *cache, struct snapshot_info *info,
 static void refuse_file(struct outcome *out, const struct snapshot_error *why)
 {
 	bool full = out->error == -EMFILE || out->error == -ENFILE;
+	char folder[NAME_FOLDER_MAX + 1];
+
+	name_folder(folder, out->space);
 
 	if (out->error != -EBADMSG && out->error != -EPROTO)
 		snprintf(out->text, sizeof(out->text),
@@ -467,46 +484,103 @@ static void refuse_file(struct outcome *out, const struct snapshot_error *why)
 				"");
 	else
 		snprintf(out->text, sizeof(out->text),
-			 "%.100s/%u/%.127s.tkv cannot be restored: %.160s; it "
+			 "%.100s/%s/%.127s.tkv cannot be restored: %.160s; it "
 			 "is left where it is: move it away to start afresh",
-			 persist.root, out->uid, out->name, why->text);
+			 persist.root, folder, out->name, why->text);
 	if (full || out->error == -ENOMEM) /* which says nothing of the disk */
 		return;
 	snprintf(persist.fault, sizeof(persist.fault), "%s", out->text);
-	event_file_refused(out->uid, out->name, out->error, out->text);
+	event_file_refused(out->space, out->name, out->error, out->text);
 }
 
-static int peek(struct snapshot_info **ret, uid_t uid, const char *name,
-		struct outcome *out)
+/* What cannot be read is nobody's but his whose name it has. */
+static int may_load(const struct persist_wish *wish,
+		    const struct snapshot_info *info, struct outcome *out)
 {
-	struct snapshot_error why;
+	const struct disk_entry unread = { .space = out->space };
+	struct access_what what = info ? snapshot_what(&info->header) :
+					 disk_what(&unread);
 	int r;
 
-	persist_outcome(out, uid, name);
-	if (store_name_check(name))
-		return -ENOENT;
-	r = snapshot_peek(ret, persist.root, uid, name, &why);
-	if (!r)
+	if (!wish->conn)
 		return 0;
-	if (r == -ENOENT || r == -ENOTDIR) {
-		disk_forget(uid, name);
+	r = control_check(wish->conn, &what, info ? wish->right : ACCESS_READ);
+	if (r == -EACCES && !info)
+		r = 0;
+	if (r == -EACCES) {
+		out->error = r;
+		control_describe_denial(out->text, sizeof(out->text), out->name,
+					&what, wish->right);
+	}
+	return r;
+}
+
+/*
+ * In a space that is not his nothing is looked for on the disk but what is known
+ * to be there and his to see: how long that takes would tell the rest.
+ */
+static bool is_hidden(const struct persist_wish *wish, uint64_t space,
+		      const char *name)
+{
+	const struct disk_entry *entry = disk_find(space, name);
+	struct access_what what = { NAME_NOBODY, NAME_NOBODY, 0 };
+
+	if (!wish->conn || report_sees_all(wish->conn) ||
+	    creation_may(wish->conn, space))
+		return false;
+	if (entry)
+		what = disk_what(entry);
+	return control_check(wish->conn, &what, ACCESS_READ) == -ENOENT;
+}
+
+static int peek(struct snapshot_info **ret, uint64_t space, const char *name,
+		const struct persist_wish *wish, struct outcome *out)
+{
+	struct snapshot_info *info = NULL;
+	struct snapshot_error why;
+	int r, may;
+
+	persist_outcome(out, space, name);
+	if (store_name_check(name) || is_hidden(wish, space, name))
 		return -ENOENT;
+	r = snapshot_peek(&info, persist.root, space, name, &why);
+	if (r == -ENOENT || r == -ENOTDIR) {
+		disk_forget(space, name);
+		return -ENOENT;
+	}
+	may = may_load(wish, info, out);
+	if (may) {
+		free(info);
+		return may;
+	}
+	if (owner_holds_name(space, name)) {
+		free(info);
+		out->error = -EBUSY;
+		snprintf(out->text, sizeof(out->text),
+			 "owner or mode of cache %s are being changed; try "
+			 "again",
+			 name);
+		return -EBUSY;
+	}
+	if (!r) {
+		*ret = info;
+		return 0;
 	}
 	out->error = r;
 	refuse_file(out, &why);
 	if (r == -EBADMSG || r == -EPROTO)
-		disk_damaged(uid, name, why.text);
+		disk_damaged(space, name, why.text);
 	return r;
 }
 
-int persist_load(struct cache **ret, uid_t uid, const char *name,
-		 const Treekv__Spec *spec, struct outcome *out)
+int persist_load(struct cache **ret, uint64_t space, const char *name,
+		 const struct persist_wish *wish, struct outcome *out)
 {
 	uint64_t began = snapshot_now();
 	uint32_t budgets[SHM_LAYERS_MAX];
 	struct snapshot_info *info;
 	struct cache *cache = NULL;
-	int r = peek(&info, uid, name, out);
+	int r = peek(&info, space, name, wish, out);
 
 	if (r)
 		return r;
@@ -514,7 +588,7 @@ int persist_load(struct cache **ret, uid_t uid, const char *name,
 		budgets[l] = info->layers[l].budget;
 	r = make(&cache, &info->header, budgets, out);
 	if (!r)
-		r = persist_compare(cache, spec, out);
+		r = persist_compare(cache, wish->spec, out);
 	if (!r) {
 		r = begin_load(cache, info, began);
 		if (r)
@@ -538,10 +612,14 @@ bool persist_is_current(const struct cache *cache)
 	bool current;
 
 	if (persist_is_due(cache) ||
-	    snapshot_peek(&info, persist.root, cache->uid, cache->name, &why))
+	    snapshot_peek(&info, persist.root, cache_space(cache), cache->name,
+			  &why))
 		return false;
 	current = info->header.taken == cache->persist->taken &&
-		  info->header.tail == shm_commit_tail(cache_commit(cache));
+		  info->header.tail == shm_commit_tail(cache_commit(cache)) &&
+		  info->header.uid == cache->uid &&
+		  info->header.gid == cache->gid &&
+		  info->header.mode == cache->mode;
 	free(info);
 	return current;
 }
@@ -558,23 +636,46 @@ void persist_dropped(struct cache *cache, bool keep_file)
 		p->keep_file = keep_file;
 	}
 	if (!keep_file && !cache->ephemeral)
-		r = disk_remove(persist.root, cache->uid, cache->name);
+		r = disk_remove(persist.root, cache_space(cache), cache->name);
 	if (r && r != -ENOENT && r != -ENOTDIR)
 		log_error("snapshot not removed", "name=%s uid=%u error=\"%s\"",
 			  cache->name, cache->uid, strerror(-r));
 }
 
-void persist_frozen(struct cache *cache)
+void persist_changed(struct cache *cache)
 {
 	if (cache->persist)
 		cache->persist->saved = false;
 }
 
-int persist_drop_file(uid_t uid, const char *name)
+int persist_drop_file(const struct conn *conn, uint64_t space, const char *name,
+		      char *why, size_t size)
 {
-	if (store_name_check(name) || !disk_find(uid, name))
+	const struct disk_entry *entry = disk_find(space, name);
+	struct access_what what;
+	int r;
+
+	if (store_name_check(name) || !entry)
 		return -ENOENT;
-	return disk_remove(persist.root, uid, name);
+	what = disk_what(entry);
+	r = control_check(conn, &what, ACCESS_OWN);
+	if (r) {
+		control_describe_denial(why, size, name, &what, ACCESS_OWN);
+		return r;
+	}
+	if (owner_holds_name(space, name)) {
+		snprintf(why, size,
+			 "owner or mode of cache %s are being changed; try "
+			 "again",
+			 name);
+		return -EBUSY;
+	}
+	r = disk_remove(persist.root, space, name);
+	if (r)
+		snprintf(why, size,
+			 "the snapshot of cache %s cannot be removed: %s", name,
+			 strerror(-r));
+	return r;
 }
 
 void persist_describe(const struct cache *cache, Treekv__CacheInfo *info)

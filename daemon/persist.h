@@ -60,18 +60,19 @@ enum persist_answer {
 
 /**
  * persist_attach - somebody wants a cache that may have to be restored first
+ * @text: what he calls it
  * @wish: with a try, should there be no room
  */
 enum persist_answer persist_attach(struct conn *conn, uint64_t id,
-				   const char *name,
+				   const char *text,
 				   const struct control_wish *wish);
 
 /* The same without attaching: to be asked again when it is there. */
 enum persist_answer persist_fetch(struct conn *conn, uint64_t id,
-				  const char *name, struct room_try *try);
+				  const char *text, struct room_try *try);
 
 /* Does attaching restore something of that name? */
-bool persist_is_on_disk(uid_t uid, const char *name);
+bool persist_is_on_disk(uint64_t space, const char *name);
 
 bool persist_is_loading(const struct cache *cache);
 
@@ -81,11 +82,15 @@ bool persist_holds(const struct cache *cache);
 /* A cache is dropped by request. */
 void persist_dropped(struct cache *cache, bool keep);
 
-/* A cache has been frozen: what is on disk is not. */
-void persist_frozen(struct cache *cache);
+/* A cache has been frozen, or changed hands: what is on disk has not. */
+void persist_changed(struct cache *cache);
 
-/* Drops one that is on disk only. Return: 0, -ENOENT, another errno. */
-int persist_drop_file(uid_t uid, const char *name);
+/*
+ * Drops one that is on disk only. Return: 0; -ENOENT there is none that the peer
+ * may know of; another errno with @why.
+ */
+int persist_drop_file(const struct conn *conn, uint64_t space, const char *name,
+		      char *why, size_t size);
 
 void persist_closed(struct conn *conn);
 
@@ -98,6 +103,9 @@ void persist_unwatch(struct asked *asked); /* takes NULL */
 
 /* What list and inspect say about it. */
 void persist_describe(const struct cache *cache, Treekv__CacheInfo *info);
+
+/* Where snapshots are: a folder for each space. */
+const char *persist_root(void);
 
 /* The latest failure, NULL: none. */
 const char *persist_fault(void);

@@ -100,12 +100,13 @@ static void asked_note(struct asked *asked, const struct outcome *out)
 static void reply(struct asked *asked)
 {
 	Treekv__Persisted *items = calloc(asked->n + 1, sizeof(*items));
+	char(*names)[SHM_NAME_FULL + 1] = calloc(asked->n + 1, sizeof(*names));
 	Treekv__Persisted **list =
 		calloc(asked->n + 1, sizeof(Treekv__Persisted *));
 	Treekv__PersistReply body = TREEKV__PERSIST_REPLY__INIT;
 	Treekv__Reply message = TREEKV__REPLY__INIT;
 
-	if (!items || !list) {
+	if (!items || !names || !list) {
 		control_refuse(asked->conn, asked->id, -ENOMEM,
 			       "the daemon has no memory for its answer");
 		goto out;
@@ -114,7 +115,9 @@ static void reply(struct asked *asked)
 		const struct outcome *from = &asked->outcomes[i];
 
 		treekv__persisted__init(&items[i]);
-		items[i].name = (char *)(uintptr_t)from->name;
+		name_print(names[i], from->space, from->name,
+			   (uid_t)from->space);
+		items[i].name = names[i];
 		items[i].uid = from->uid;
 		items[i].error = from->error;
 		items[i].text = (char *)(uintptr_t)from->text;
@@ -132,6 +135,7 @@ static void reply(struct asked *asked)
 	conn_reply(asked->conn, &message, NULL, 0);
 out:
 	free(list);
+	free(names);
 	free(items);
 }
 
@@ -322,7 +326,7 @@ static void ask_to_save(struct asked *asked, struct cache *cache)
 	bool running = cache->persist && cache->persist->job;
 	struct outcome out;
 
-	persist_outcome(&out, cache->uid, cache->name);
+	persist_outcome_of(&out, cache);
 	if (running)
 		persist_may_save(cache, &out);
 	else
@@ -338,8 +342,10 @@ static void ask_to_save(struct asked *asked, struct cache *cache)
 
 static bool wants(const struct conn *conn, const struct cache *cache)
 {
+	struct access_what what = cache_what(cache);
+
 	return cache->named && !cache->pending && !cache->ephemeral &&
-	       (report_sees_all(conn) || cache->uid == conn_peer(conn)->uid);
+	       !control_check(conn, &what, ACCESS_OWN);
 }
 
 void persist_on_snapshot(struct conn *conn, uint64_t id,
@@ -347,19 +353,14 @@ void persist_on_snapshot(struct conn *conn, uint64_t id,
 {
 	struct cache *cache = NULL, *next;
 	struct asked *asked;
-	char text[256];
 
-	if (!request->all && (request->name || request->has_cache))
-		cache = control_pick(conn, request->name, request->has_cache,
-				     request->cache);
-	if (!request->all && !cache) {
-		snprintf(text, sizeof(text),
-			 "there is no cache %.*s in memory; 'treekvctl list' "
-			 "shows yours",
-			 SHM_NAME_MAX, request->name ? request->name : "");
-		control_refuse(conn, id, -ENOENT, "%s", text);
+	if (!request->all)
+		cache = control_pick(conn, id,
+				     request->name ? request->name : "",
+				     request->has_cache, request->cache,
+				     ACCESS_OWN);
+	if (!request->all && !cache)
 		return;
-	}
 	asked = asked_new(conn, id, request->progress);
 	if (!asked)
 		return;
@@ -376,21 +377,34 @@ void persist_on_snapshot(struct conn *conn, uint64_t id,
 	asked_put(asked);
 }
 
-static void ask_to_load(struct asked *asked, uid_t uid, const char *name)
+static void ask_to_load(struct asked *asked, uint64_t space, const char *name)
 {
-	struct cache *cache = store_find(&treekvd.store, uid, name);
+	struct cache *cache = store_find(&treekvd.store, space, name);
+	const struct persist_wish wish = {
+		.conn = asked->conn,
+		.right = ACCESS_OWN,
+	};
+	struct access_what what;
 	struct outcome out;
 	int r = 0;
 
-	persist_outcome(&out, uid, name);
-	if (cache && !persist_is_loading(cache)) {
+	persist_outcome(&out, space, name);
+	if (cache) {
+		what = cache_what(cache);
+		r = control_check(asked->conn, &what, ACCESS_OWN);
+	}
+	if (r == -EACCES) {
+		out.error = r;
+		control_describe_denial(out.text, sizeof(out.text), name, &what,
+					ACCESS_OWN);
+	} else if (cache && !r && !persist_is_loading(cache)) {
 		r = out.error = -EEXIST;
 		snprintf(out.text, sizeof(out.text),
 			 "cache %s is in memory; 'treekvctl drop %s "
 			 "--keep-snapshot' makes room for what is on disk",
 			 cache->name, cache->name);
 	} else if (!cache) {
-		r = persist_load(&cache, uid, name, NULL, &out);
+		r = persist_load(&cache, space, name, &wish, &out);
 	}
 	if (r == -ENOENT) {
 		out.error = r;
@@ -410,18 +424,19 @@ static void ask_to_load(struct asked *asked, uid_t uid, const char *name)
 static void ask_to_load_all(struct asked *asked, const struct conn *conn)
 {
 	struct disk_entry *entry, *next;
+	struct access_what what;
 
 	disk_scan(persist.root, false);
 	for (entry = disk_first(); entry; entry = next) {
 		char name[SHM_NAME_MAX + 1];
 
 		next = entry->next;
-		if ((entry->uid != conn_peer(conn)->uid &&
-		     !report_sees_all(conn)) ||
-		    store_find(&treekvd.store, entry->uid, entry->name))
+		what = disk_what(entry);
+		if (control_check(conn, &what, ACCESS_OWN) ||
+		    store_find(&treekvd.store, entry->space, entry->name))
 			continue;
 		memcpy(name, entry->name, sizeof(name));
-		ask_to_load(asked, entry->uid, name);
+		ask_to_load(asked, entry->space, name);
 	}
 }
 
@@ -429,8 +444,11 @@ void persist_on_restore(struct conn *conn, uint64_t id,
 			const Treekv__Restore *request)
 {
 	struct asked *asked;
+	struct name name;
 
-	if (!request->all && (!request->name || !persist.root)) {
+	if (!request->all &&
+	    (!request->name || !persist.root ||
+	     name_parse(&name, request->name, conn_peer(conn)->uid))) {
 		control_refuse(conn, id, -EINVAL,
 			       "restore what? give a name, or all");
 		return;
@@ -442,7 +460,7 @@ void persist_on_restore(struct conn *conn, uint64_t id,
 	if (request->all)
 		ask_to_load_all(asked, conn);
 	else
-		ask_to_load(asked, conn_peer(conn)->uid, request->name);
+		ask_to_load(asked, name.space, name.own);
 	show_progress(asked);
 	asked_put(asked);
 }
@@ -469,7 +487,7 @@ static void attach_when_loaded(struct conn *conn, uint64_t id,
 }
 
 /* Does an attach look there? What was parked came from memory, and returns. */
-static bool is_looked_up(uid_t uid, const char *name)
+static bool is_looked_up(uint64_t space, const char *name)
 {
 	const struct disk_entry *entry;
 
@@ -477,41 +495,51 @@ static bool is_looked_up(uid_t uid, const char *name)
 		return false;
 	if (treekvd.config->restore != RESTORE_NEVER)
 		return true;
-	entry = disk_find(uid, name);
+	entry = disk_find(space, name);
 	return entry && entry->parked;
 }
 
-bool persist_is_on_disk(uid_t uid, const char *name)
+bool persist_is_on_disk(uint64_t space, const char *name)
 {
 	struct snapshot_info *info = NULL;
 	struct snapshot_error why;
 	int r;
 
-	if (!is_looked_up(uid, name))
+	if (!is_looked_up(space, name))
 		return false;
-	r = snapshot_peek(&info, persist.root, uid, name, &why);
+	r = snapshot_peek(&info, persist.root, space, name, &why);
 	free(info);
 	return r != -ENOENT && r != -ENOTDIR;
 }
 
 enum persist_answer persist_attach(struct conn *conn, uint64_t id,
-				   const char *name,
+				   const char *text,
 				   const struct control_wish *wish)
 {
-	struct cache *cache = control_look_up(conn, name);
+	const struct persist_wish load = {
+		.conn = conn,
+		.right = wish->read ? ACCESS_READ : ACCESS_WRITE,
+		.spec = wish->spec,
+	};
 	struct outcome out;
+	struct cache *cache;
+	struct name name;
 	int r;
 
+	if (name_parse(&name, text, conn_peer(conn)->uid))
+		return PERSIST_IS_ELSEWHERE;
+	cache = control_look_up(name.space, name.own);
 	if (cache && !persist_is_loading(cache))
 		return PERSIST_IS_ELSEWHERE;
+	if (cache && !control_get(conn, id, text, load.right))
+		return PERSIST_ANSWERS;
 	if (cache) {
-		persist_outcome(&out, cache->uid, cache->name);
+		persist_outcome_of(&out, cache);
 		r = persist_compare(cache, wish->spec, &out);
-	} else if (!is_looked_up(conn_peer(conn)->uid, name)) {
+	} else if (!is_looked_up(name.space, name.own)) {
 		return PERSIST_IS_ELSEWHERE;
 	} else {
-		r = persist_load(&cache, conn_peer(conn)->uid, name, wish->spec,
-				 &out);
+		r = persist_load(&cache, name.space, name.own, &load, &out);
 	}
 	if (r == -ENOENT)
 		return PERSIST_IS_ELSEWHERE;
@@ -525,30 +553,46 @@ enum persist_answer persist_attach(struct conn *conn, uint64_t id,
 }
 
 /* Has it just been tried, for who asks again? Once more would be for ever. */
-static const struct outcome *failure_of(uid_t uid, const char *name)
+static const struct outcome *failure_of(const struct conn *conn,
+					const struct name *name)
 {
 	const struct outcome *out = persist.not_loaded;
+	const struct disk_entry *entry = disk_find(name->space, name->own);
+	struct access_what what = { NAME_NOBODY, NAME_NOBODY, 0 };
 
-	return out && out->uid == uid && !strcmp(out->name, name) ? out : NULL;
+	if (entry)
+		what = disk_what(entry);
+	if (!out || out->space != name->space || strcmp(out->name, name->own) ||
+	    control_check(conn, &what, ACCESS_READ) == -ENOENT)
+		return NULL;
+	return out;
 }
 
 enum persist_answer persist_fetch(struct conn *conn, uint64_t id,
-				  const char *name, struct room_try *try)
+				  const char *text, struct room_try *try)
 {
-	struct cache *cache = control_look_up(conn, name);
-	uid_t uid = conn_peer(conn)->uid;
-	const struct outcome *failure = failure_of(uid, name);
+	const struct persist_wish load = { .conn = conn, .right = ACCESS_READ };
+	const struct outcome *failure;
 	struct outcome out;
+	struct cache *cache;
+	struct name name;
 	int r = 0;
 
+	if (name_parse(&name, text, conn_peer(conn)->uid))
+		return PERSIST_IS_ELSEWHERE;
+	cache = control_look_up(name.space, name.own);
+	failure = failure_of(conn, &name);
 	if (!cache && failure) {
 		control_refuse(conn, id, failure->error, "%s", failure->text);
 		return PERSIST_ANSWERS;
 	}
-	if (cache ? !persist_is_loading(cache) : !is_looked_up(uid, name))
+	if (cache ? !persist_is_loading(cache) :
+		    !is_looked_up(name.space, name.own))
 		return PERSIST_IS_ELSEWHERE;
+	if (cache && !control_get(conn, id, text, load.right))
+		return PERSIST_ANSWERS;
 	if (!cache)
-		r = persist_load(&cache, uid, name, NULL, &out);
+		r = persist_load(&cache, name.space, name.own, &load, &out);
 	if (r == -ENOENT)
 		return PERSIST_IS_ELSEWHERE;
 	if (r == -ENOSPC && room_comes(try, out.lacks))

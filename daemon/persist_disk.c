@@ -1,5 +1,4 @@
 // SPDX-License-Identifier: BSD-2-Clause
-#include <ctype.h>
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -24,35 +23,45 @@ struct disk_entry *disk_first(void)
 	return entries;
 }
 
-static struct disk_entry **bucket_of(uid_t uid, const char *name)
+static struct disk_entry **bucket_of(uint64_t space, const char *name)
 {
-	uint64_t hash = uid;
+	uint64_t hash = space;
 
 	for (; *name; name++)
 		hash = (hash ^ (unsigned char)*name) * UINT64_C(0x100000001b3);
 	return &bucket[hash % BUCKETS];
 }
 
-struct disk_entry *disk_find(uid_t uid, const char *name)
+struct access_what disk_what(const struct disk_entry *entry)
 {
-	struct disk_entry *entry = *bucket_of(uid, name);
+	if (entry->info)
+		return snapshot_what(&entry->info->header);
+	if (name_is_shared(entry->space))
+		return (struct access_what){ NAME_NOBODY, (gid_t)entry->space,
+					     0040 };
+	return (struct access_what){ (uid_t)entry->space, NAME_NOBODY, 0 };
+}
 
-	while (entry && (entry->uid != uid || strcmp(entry->name, name)))
+struct disk_entry *disk_find(uint64_t space, const char *name)
+{
+	struct disk_entry *entry = *bucket_of(space, name);
+
+	while (entry && (entry->space != space || strcmp(entry->name, name)))
 		entry = entry->chain;
 	return entry;
 }
 
 /* The entry of that name, made if it is not there; NULL: no memory. */
-static struct disk_entry *entry_of(uid_t uid, const char *name)
+static struct disk_entry *entry_of(uint64_t space, const char *name)
 {
-	struct disk_entry *entry = disk_find(uid, name);
-	struct disk_entry **at = bucket_of(uid, name);
+	struct disk_entry *entry = disk_find(space, name);
+	struct disk_entry **at = bucket_of(space, name);
 
 	if (!entry) {
 		entry = calloc(1, sizeof(*entry));
 		if (!entry)
 			return NULL;
-		entry->uid = uid;
+		entry->space = space;
 		snprintf(entry->name, sizeof(entry->name), "%s", name);
 		entry->chain = *at;
 		*at = entry;
@@ -68,7 +77,7 @@ static struct disk_entry *entry_of(uid_t uid, const char *name)
 void disk_note(struct snapshot_info *info)
 {
 	struct disk_entry *entry =
-		entry_of(info->header.uid, info->header.name);
+		entry_of(snapshot_space(&info->header), info->header.name);
 
 	if (!entry) {
 		free(info);
@@ -78,9 +87,9 @@ void disk_note(struct snapshot_info *info)
 	entry->info = info;
 }
 
-void disk_damaged(uid_t uid, const char *name, const char *why)
+void disk_damaged(uint64_t space, const char *name, const char *why)
 {
-	struct disk_entry *entry = entry_of(uid, name);
+	struct disk_entry *entry = entry_of(space, name);
 
 	if (!entry)
 		return;
@@ -89,22 +98,22 @@ void disk_damaged(uid_t uid, const char *name, const char *why)
 	snprintf(entry->why.text, sizeof(entry->why.text), "%s", why);
 }
 
-bool disk_has(const char *root, uid_t uid, const char *name)
+bool disk_has(const char *root, uint64_t space, const char *name)
 {
-	char *path;
+	char *path = snapshot_path(root, space, name);
 	bool there;
 
-	if (asprintf(&path, "%s/%u/%s.tkv", root, uid, name) < 0)
+	if (!path)
 		return false;
 	there = !access(path, F_OK);
 	free(path);
 	return there;
 }
 
-void disk_forget(uid_t uid, const char *name)
+void disk_forget(uint64_t space, const char *name)
 {
-	struct disk_entry *entry = disk_find(uid, name);
-	struct disk_entry **at = bucket_of(uid, name);
+	struct disk_entry *entry = disk_find(space, name);
+	struct disk_entry **at = bucket_of(space, name);
 
 	if (!entry)
 		return;
@@ -121,7 +130,7 @@ void disk_forget(uid_t uid, const char *name)
 void disk_exit(void)
 {
 	while (entries)
-		disk_forget(entries->uid, entries->name);
+		disk_forget(entries->space, entries->name);
 }
 
 /* A file whose name is gone already. */
@@ -159,40 +168,42 @@ static int remove_file(const char *path)
 	return r;
 }
 
-int disk_remove(const char *root, uid_t uid, const char *name)
+int disk_remove(const char *root, uint64_t space, const char *name)
 {
-	char *path;
+	char *path = snapshot_path(root, space, name);
 	int r;
 
-	if (asprintf(&path, "%s/%u/%s.tkv", root, uid, name) < 0)
+	if (!path)
 		return -ENOMEM;
 	r = remove_file(path);
 	if (!r || r == -ENOENT)
-		disk_forget(uid, name);
+		disk_forget(space, name);
 	free(path);
 	return r;
 }
 
-static void scan_snapshot(const char *root, uid_t uid, const char *name)
+static void scan_snapshot(const char *root, uint64_t space, const char *name)
 {
+	char folder[NAME_FOLDER_MAX + 1];
 	struct snapshot_info *info;
 	struct snapshot_error why;
 	int r;
 
-	r = snapshot_peek(&info, root, uid, name, &why);
+	r = snapshot_peek(&info, root, space, name, &why);
 	if (!r) {
 		disk_note(info);
 		return;
 	}
+	name_folder(folder, space);
 	log_error("snapshot refused",
-		  "path=\"%s/%u/%s.tkv\" error=%d reason=\"%s\" kept=1", root,
-		  uid, name, r, why.text);
-	disk_damaged(uid, name, why.text);
+		  "path=\"%s/%s/%s.tkv\" error=%d reason=\"%s\" kept=1", root,
+		  folder, name, r, why.text);
+	disk_damaged(space, name, why.text);
 }
 
 /* Temporary files are what a predecessor did not finish, or what we write. */
-static void scan_file(const char *root, uid_t uid, DIR *dir, const char *file,
-		      bool starting)
+static void scan_file(const char *root, uint64_t space, DIR *dir,
+		      const char *file, bool starting)
 {
 	size_t length = strlen(file);
 	char name[SHM_NAME_MAX + 1];
@@ -209,24 +220,22 @@ static void scan_file(const char *root, uid_t uid, DIR *dir, const char *file,
 	memcpy(name, file, length - 4);
 	name[length - 4] = '\0';
 	if (!store_name_check(name))
-		scan_snapshot(root, uid, name);
+		scan_snapshot(root, space, name);
 }
 
-static void scan_user(const char *root, const char *folder, bool starting)
+static void scan_space(const char *root, const char *folder, bool starting)
 {
 	struct dirent *file;
-	char *end, *path;
-	unsigned long uid;
+	uint64_t space;
+	char *path;
 	DIR *dir;
 
-	errno = 0;
-	uid = strtoul(folder, &end, 10);
-	if (!isdigit((unsigned char)*folder) || *end || errno ||
-	    uid >= UINT32_MAX || asprintf(&path, "%s/%s", root, folder) < 0)
+	if (name_of_folder(&space, folder) ||
+	    asprintf(&path, "%s/%s", root, folder) < 0)
 		return;
 	dir = opendir(path);
 	while (dir && (file = readdir(dir)))
-		scan_file(root, (uid_t)uid, dir, file->d_name, starting);
+		scan_file(root, space, dir, file->d_name, starting);
 	if (dir)
 		closedir(dir);
 	else
@@ -242,7 +251,7 @@ static void forget_unseen(void)
 	for (; entry; entry = next) {
 		next = entry->next;
 		if (!entry->seen)
-			disk_forget(entry->uid, entry->name);
+			disk_forget(entry->space, entry->name);
 	}
 }
 
@@ -262,7 +271,7 @@ void disk_scan(const char *root, bool starting)
 		return;
 	}
 	while ((folder = readdir(dir)))
-		scan_user(root, folder->d_name, starting);
+		scan_space(root, folder->d_name, starting);
 	closedir(dir);
 	forget_unseen();
 }

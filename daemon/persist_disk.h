@@ -17,7 +17,7 @@ struct disk_entry {
 	struct disk_entry *next; /* of all */
 	struct disk_entry *prev;
 	struct disk_entry *chain; /* of its bucket */
-	uid_t uid;
+	uint64_t space;
 	char name[SHM_NAME_MAX + 1];
 	struct snapshot_info *info; /* NULL: it cannot be read as one */
 	struct snapshot_error why; /* then */
@@ -32,21 +32,24 @@ struct disk_entry {
 void disk_scan(const char *root, bool starting);
 void disk_exit(void);
 
+/* Whose it is. Of a damaged one: he whose name it has, or anybody in the group. */
+struct access_what disk_what(const struct disk_entry *entry);
+
 struct disk_entry *disk_first(void);
-struct disk_entry *disk_find(uid_t uid, const char *name);
+struct disk_entry *disk_find(uint64_t space, const char *name);
 
 /* There is a sound one: takes @info. */
 void disk_note(struct snapshot_info *info);
 
 /* It cannot be used. */
-void disk_damaged(uid_t uid, const char *name, const char *why);
+void disk_damaged(uint64_t space, const char *name, const char *why);
 
 /* Is there a file of that name, whatever is in it? */
-bool disk_has(const char *root, uid_t uid, const char *name);
+bool disk_has(const char *root, uint64_t space, const char *name);
 
-void disk_forget(uid_t uid, const char *name);
+void disk_forget(uint64_t space, const char *name);
 
 /* Removes the file and the entry. Return: 0, -ENOENT, a negative errno. */
-int disk_remove(const char *root, uid_t uid, const char *name);
+int disk_remove(const char *root, uint64_t space, const char *name);
 
 #endif /* TREEKVD_PERSIST_DISK_H */

@@ -9,7 +9,8 @@
 
 /* What came of one cache, as it is told. */
 struct outcome {
-	uid_t uid;
+	uint64_t space;
+	uid_t uid; /* its owner, as far as that is known */
 	char name[SHM_NAME_MAX + 1];
 	int error;
 	char text[512];
@@ -45,7 +46,10 @@ struct persist_module {
 };
 extern struct persist_module persist;
 
-void persist_outcome(struct outcome *out, uid_t uid, const char *name);
+void persist_outcome(struct outcome *out, uint64_t space, const char *name);
+
+/* Of a cache that is in memory. */
+void persist_outcome_of(struct outcome *out, const struct cache *cache);
 
 /* Tells what its writer has committed from what he had before. */
 uint64_t persist_mark(const struct cache *cache);
@@ -68,14 +72,21 @@ int persist_may_save(const struct cache *cache, struct outcome *out);
 /* Starts a job; none is under way. Return: as above. */
 int persist_save(struct cache *cache, struct outcome *out);
 
+/* For whom something is loaded. */
+struct persist_wish {
+	const struct conn *conn; /* NULL: for ourselves, who may do anything */
+	enum access_right right; /* that he has to have */
+	const Treekv__Spec *spec; /* it must have that fingerprint, or NULL */
+};
+
 /**
  * persist_load - a cache of what is on disk, to be filled by a job
- * @spec: it must have that fingerprint, or NULL
  *
- * Return: 0; -ENOENT there is no such file; another errno with @out's text.
+ * Return: 0; -ENOENT there is no such file, or none that he may know of; another
+ * errno with @out's text.
  */
-int persist_load(struct cache **ret, uid_t uid, const char *name,
-		 const Treekv__Spec *spec, struct outcome *out);
+int persist_load(struct cache **ret, uint64_t space, const char *name,
+		 const struct persist_wish *wish, struct outcome *out);
 
 /* Does a cache have the fingerprint that is asked for? As above. */
 int persist_compare(const struct cache *cache, const Treekv__Spec *spec,

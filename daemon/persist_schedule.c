@@ -32,7 +32,7 @@ bool persist_is_due(const struct cache *cache)
 		return false;
 	return !p || !p->saved || p->mark != persist_mark(cache) ||
 	       (persist.stopping &&
-		!disk_has(persist.root, cache->uid, cache->name));
+		!disk_has(persist.root, cache_space(cache), cache->name));
 }
 
 static unsigned int save_all(void)
@@ -46,7 +46,7 @@ static unsigned int save_all(void)
 		if (!persist_is_due(cache) ||
 		    (cache->persist && cache->persist->job))
 			continue;
-		persist_outcome(&out, cache->uid, cache->name);
+		persist_outcome_of(&out, cache);
 		if (!persist_save(cache, &out)) {
 			n++;
 			continue;
@@ -129,6 +129,7 @@ static void make_root(void)
 
 static void restore_all(void)
 {
+	const struct persist_wish wish = { .conn = NULL };
 	struct disk_entry *entry = disk_first(), *next;
 	struct outcome out;
 	struct cache *cache;
@@ -136,9 +137,10 @@ static void restore_all(void)
 	for (; entry; entry = next) {
 		next = entry->next;
 		if (!entry->info ||
-		    store_find(&treekvd.store, entry->uid, entry->name))
+		    store_find(&treekvd.store, entry->space, entry->name))
 			continue;
-		if (persist_load(&cache, entry->uid, entry->name, NULL, &out))
+		if (persist_load(&cache, entry->space, entry->name, &wish,
+				 &out))
 			log_error("not restored", "name=%s uid=%u text=\"%s\"",
 				  out.name, out.uid, out.text);
 	}
@@ -148,7 +150,8 @@ static void restore_all(void)
 static void adopt_marks(void)
 {
 	for (struct cache *c = treekvd.store.first; c; c = c->next) {
-		const struct disk_entry *entry = disk_find(c->uid, c->name);
+		const struct disk_entry *entry =
+			disk_find(cache_space(c), c->name);
 		uint64_t taken = c->index->snapshot_taken;
 
 		if (entry && entry->info && taken &&

@@ -4,6 +4,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "daemon/control_impl.h"
 #include "daemon/lease.h"
 #include "daemon/metrics.h"
 #include "daemon/persist.h"
@@ -74,6 +75,9 @@ static int info_init(struct info *info, const struct cache *cache)
 	m->name = (char *)(uintptr_t)cache->name;
 	m->uid = cache->uid;
 	m->gid = cache->gid;
+	m->has_mode = m->has_shared = true;
+	m->mode = cache->mode;
+	m->shared = cache->shared;
 	m->state = (char *)(uintptr_t)state_of(cache);
 	m->bytes = cache_bytes(cache);
 	m->huge = cache->huge;
@@ -120,6 +124,7 @@ static int info_init_disk(struct info *info, const struct disk_entry *entry)
 {
 	const struct snapshot_info *from = entry->info;
 	Treekv__CacheInfo *m = &info->message;
+	struct access_what what;
 
 	treekv__cache_info__init(m);
 	info->budgets = calloc(from ? from->header.spec.layers : 1,
@@ -132,7 +137,12 @@ static int info_init_disk(struct info *info, const struct disk_entry *entry)
 	info->spec.positions = TREEKV__POSITIONS__RANK;
 	m->spec = &info->spec;
 	m->name = (char *)(uintptr_t)entry->name;
-	m->uid = entry->uid;
+	what = disk_what(entry);
+	m->uid = what.uid;
+	m->gid = what.gid;
+	m->has_mode = m->has_shared = true;
+	m->mode = what.mode;
+	m->shared = name_is_shared(entry->space);
 	m->state = (char *)(uintptr_t)(!from	     ? "damaged" :
 				       entry->parked ? "parked" :
 						       "on disk");
@@ -141,7 +151,6 @@ static int info_init_disk(struct info *info, const struct disk_entry *entry)
 		return 0;
 	}
 	info_of_layers(info, from);
-	m->gid = from->header.gid;
 	m->bytes = from->header.file_size;
 	m->generation = from->header.generation;
 	m->compactions = from->header.compactions;
@@ -169,16 +178,22 @@ static void info_latency(struct info *info, const struct cache *cache)
 			m->n_compaction = i + 1;
 }
 
+static bool may_know(const struct conn *conn, const struct access_what *what)
+{
+	return control_check(conn, what, ACCESS_READ) != -ENOENT;
+}
+
 /* The caches this peer may see; fills infos and their pointers. */
 static int collect(const struct control *control, const struct conn *conn,
 		   bool latency, struct info *infos, Treekv__CacheInfo **list,
 		   size_t *n)
 {
-	bool all = report_sees_all(conn);
+	struct access_what what;
 
 	*n = 0;
 	for (const struct cache *c = control->store.first; c; c = c->next) {
-		if ((!all && c->uid != conn_peer(conn)->uid) || c->parked)
+		what = cache_what(c);
+		if (c->parked || !may_know(conn, &what))
 			continue;
 		if (info_init(&infos[*n], c))
 			return -ENOMEM;
@@ -188,8 +203,9 @@ static int collect(const struct control *control, const struct conn *conn,
 		++*n;
 	}
 	for (const struct disk_entry *e = disk_first(); e; e = e->next) {
-		if ((!all && e->uid != conn_peer(conn)->uid) ||
-		    store_find(&control->store, e->uid, e->name))
+		what = disk_what(e);
+		if (!may_know(conn, &what) ||
+		    store_find(&control->store, e->space, e->name))
 			continue;
 		if (info_init_disk(&infos[*n], e))
 			return -ENOMEM;

@@ -9,7 +9,7 @@
 
 #include "daemon/control.h"
 
-/* The caches of @peer; all of them for root and the daemon's own user. */
+/* The caches that the peer may know of. */
 void report_list(struct control *control, struct conn *conn, uint64_t id,
 		 const Treekv__List *request);
 

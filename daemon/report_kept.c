@@ -287,7 +287,7 @@ static struct look *look_new(const Treekv__Kept *request, struct cache *cache)
 
 void report_kept(struct conn *conn, uint64_t id, const Treekv__Kept *request)
 {
-	struct cache *cache = control_pick(conn, NULL, true, request->cache);
+	struct cache *cache = control_numbered(conn, request->cache);
 	struct look *look;
 
 	if (kept_axis_check(request->edge, request->n_edge) ||

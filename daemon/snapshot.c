@@ -51,6 +51,15 @@ static bool slice(struct worker_task *task, struct staging *staging)
 	return !job->state.waiting && !task->over;
 }
 
+char *snapshot_path(const char *root, uint64_t space, const char *name)
+{
+	char folder[NAME_FOLDER_MAX + 1], *path;
+
+	name_folder(folder, space);
+	return asprintf(&path, "%s/%s/%s.tkv", root, folder, name) < 0 ? NULL :
+									 path;
+}
+
 /*
  * The temporary file has the cache's number in its name: one that is dropped
  * while it is being written may have an heir of its name, who is written, too.
@@ -58,9 +67,11 @@ static bool slice(struct worker_task *task, struct staging *staging)
 static int set_paths(struct snapshot_job *job, const char *root,
 		     const struct cache *cache)
 {
+	char folder[NAME_FOLDER_MAX + 1];
+
+	name_folder(folder, cache_space(cache));
 	job->root = strdup(root);
-	if (!job->root ||
-	    asprintf(&job->folder, "%s/%u", root, cache->uid) < 0) {
+	if (!job->root || asprintf(&job->folder, "%s/%s", root, folder) < 0) {
 		job->folder = NULL;
 		return -ENOMEM;
 	}
@@ -226,7 +237,7 @@ void snapshot_open(struct snapshot_job *job, struct staging *staging,
 
 /* ---- a look at a file ---- */
 
-static int peek_fd(struct snapshot_info **ret, int fd, uid_t uid,
+static int peek_fd(struct snapshot_info **ret, int fd, uint64_t space,
 		   const char *name, struct snapshot_error *why)
 {
 	_Alignas(uint64_t) uint8_t bytes[SNAPSHOT_LOOK];
@@ -240,21 +251,22 @@ static int peek_fd(struct snapshot_info **ret, int fd, uid_t uid,
 	if (size < 0)
 		return -errno;
 	return snapshot_look(ret, bytes, (uint64_t)size, (uint64_t)st.st_size,
-			     uid, name, why);
+			     space, name, why);
 }
 
-int snapshot_peek(struct snapshot_info **ret, const char *root, uid_t uid,
+int snapshot_peek(struct snapshot_info **ret, const char *root, uint64_t space,
 		  const char *name, struct snapshot_error *why)
 {
 	char *path;
 	int fd, r;
 
 	*why->text = '\0';
-	if (asprintf(&path, "%s/%u/%s.tkv", root, uid, name) < 0)
+	path = snapshot_path(root, space, name);
+	if (!path)
 		return -ENOMEM;
 	/* Not blocking: somebody may have put a FIFO there. */
 	fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
-	r = fd < 0 ? -errno : peek_fd(ret, fd, uid, name, why);
+	r = fd < 0 ? -errno : peek_fd(ret, fd, space, name, why);
 	if (r == -ELOOP) {
 		snprintf(why->text, sizeof(why->text),
 			 "it is a symbolic link, which is not followed");

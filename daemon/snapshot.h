@@ -97,7 +97,7 @@ struct snapshot_job {
 };
 
 /**
- * snapshot_save - a job that writes a cache to ROOT/UID/NAME.tkv
+ * snapshot_save - a job that writes a cache to ROOT/SPACE/NAME.tkv
  * @root: its parent must be there
  *
  * Start it with worker_run(). Errors of the task: -EEXIST something that is no
@@ -110,7 +110,7 @@ int snapshot_save(struct snapshot_job **ret, struct cache *cache,
 		  const char *root, uint64_t rate);
 
 /**
- * snapshot_load - a job that fills a new cache from ROOT/UID/NAME.tkv
+ * snapshot_load - a job that fills a new cache from ROOT/SPACE/NAME.tkv
  * @cache: made by cache_new() for the spec of @info, handed out to nobody
  * @info: by snapshot_peek(); the job's on success
  *
@@ -121,6 +121,9 @@ int snapshot_save(struct snapshot_job **ret, struct cache *cache,
  */
 int snapshot_load(struct snapshot_job **ret, struct cache *cache,
 		  const char *root, struct snapshot_info *info);
+
+/* Where a cache's snapshot is; to be freed, NULL: no memory. */
+char *snapshot_path(const char *root, uint64_t space, const char *name);
 
 /* Takes NULL, returns it. Not while it runs. */
 struct snapshot_job *snapshot_job_free(struct snapshot_job *job);
@@ -133,7 +136,7 @@ struct snapshot_job *snapshot_job_free(struct snapshot_job *job);
  * Return: 0, -ENOENT, -EPROTO another version, -EBADMSG damaged or foreign,
  * another negative errno.
  */
-int snapshot_peek(struct snapshot_info **ret, const char *root, uid_t uid,
+int snapshot_peek(struct snapshot_info **ret, const char *root, uint64_t space,
 		  const char *name, struct snapshot_error *why);
 
 /* ---- snapshot.c, for snapshot_save.c and snapshot_load.c ---- */

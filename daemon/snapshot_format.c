@@ -375,18 +375,20 @@ static int look_at_layers(struct snapshot_info **ret, const uint8_t *bytes,
 	return r;
 }
 
-static int check_owner(const struct snapshot_header *header, uint32_t uid,
-		       const char *name, struct snapshot_error *why)
+static int check_name(const struct snapshot_header *header, uint64_t space,
+		      const char *name, struct snapshot_error *why)
 {
-	if (header->uid == uid && !strcmp(header->name, name))
+	uint64_t is = snapshot_space(header);
+
+	if (is == space && !strcmp(header->name, name))
 		return 0;
-	return refuse(why,
-		      "it is of cache %s of uid %u; give it that name back",
-		      header->name, header->uid);
+	return refuse(why, "it is of cache %s of %s %u; give it that name back",
+		      header->name, name_is_shared(is) ? "gid" : "uid",
+		      (uint32_t)is);
 }
 
 int snapshot_look(struct snapshot_info **ret, const void *bytes, uint64_t size,
-		  uint64_t file_size, uint32_t uid, const char *name,
+		  uint64_t file_size, uint64_t space, const char *name,
 		  struct snapshot_error *why)
 {
 	struct snapshot_header header;
@@ -398,7 +400,7 @@ int snapshot_look(struct snapshot_info **ret, const void *bytes, uint64_t size,
 			      (unsigned long long)file_size);
 	r = snapshot_header_check(&header, bytes, file_size, why);
 	if (!r)
-		r = check_owner(&header, uid, name, why);
+		r = check_name(&header, space, name, why);
 	if (r)
 		return r;
 	return look_at_layers(ret, (const uint8_t *)bytes + SNAPSHOT_PAGE, size,

@@ -24,13 +24,16 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "daemon/access.h"
+#include "daemon/name.h"
 #include "proto/shm.h"
 
 #define SNAPSHOT_MAGIC	 UINT64_C(0x3150414e53564b54) /* "TKVSNAP1" */
 #define SNAPSHOT_VERSION 3
 #define SNAPSHOT_PAGE	 UINT64_C(4096)
-#define SNAPSHOT_FLAGS \
-	(SHM_CACHE_FROZEN | SHM_CACHE_PINNED | SHM_CACHE_ANONYMOUS)
+#define SNAPSHOT_FLAGS                                               \
+	(SHM_CACHE_FROZEN | SHM_CACHE_PINNED | SHM_CACHE_ANONYMOUS | \
+	 SHM_CACHE_SHARED)
 
 enum snapshot_section {
 	SNAPSHOT_LAYERS, /* struct snapshot_layer[layers] */
@@ -92,6 +95,19 @@ struct snapshot_info {
 
 struct snapshot_info *snapshot_info_new(uint32_t layers); /* zeroed, or NULL */
 
+/* Whose name it has (name.h), and who may do what with it. */
+static inline uint64_t snapshot_space(const struct snapshot_header *header)
+{
+	return header->flags & SHM_CACHE_SHARED ? NAME_GROUP | header->gid :
+						  header->uid;
+}
+
+static inline struct access_what
+snapshot_what(const struct snapshot_header *header)
+{
+	return (struct access_what){ header->uid, header->gid, header->mode };
+}
+
 /* Why a file is refused. */
 struct snapshot_error {
 	char text[512];
@@ -139,11 +155,12 @@ static_assert(SNAPSHOT_LOOK % SNAPSHOT_PAGE == 0, "layers are padded to pages");
  * @ret: to be freed by free()
  * @bytes: the first @size of a file, SNAPSHOT_LOOK or all of them
  * @file_size: all
+ * @space: whose name it has to have (name.h)
  *
  * Return: 0, -EPROTO another version, -EBADMSG damaged or foreign, -ENOMEM.
  */
 int snapshot_look(struct snapshot_info **ret, const void *bytes, uint64_t size,
-		  uint64_t file_size, uint32_t uid, const char *name,
+		  uint64_t file_size, uint64_t space, const char *name,
 		  struct snapshot_error *why);
 
 const char *snapshot_section_name(unsigned int section);

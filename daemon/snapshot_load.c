@@ -131,7 +131,6 @@ static void place_words(struct snapshot_job *job)
 	memcpy(rows->note[header->parity], header->note, SHM_NOTE_SIZE);
 	rows->head = header->tail;
 	rows->commit = shm_commit_pack(header->tail, header->parity);
-	index->mode = header->mode;
 	/* It is frozen again once it is whole. */
 	shm_store32_relaxed(&index->flags,
 			    index->flags | (header->flags & SNAPSHOT_FLAGS &

@@ -112,7 +112,7 @@ static void step_looked(struct snapshot_job *job, struct staging *staging)
 	close_file(job);
 	if (!r)
 		r = snapshot_look(&info, slot->at, job->state.looked_at,
-				  job->state.file_size, job->cache->uid,
+				  job->state.file_size, cache_space(job->cache),
 				  job->cache->name, &why);
 	free(info);
 	if (!r) {

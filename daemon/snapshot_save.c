@@ -106,7 +106,7 @@ static void step_header(struct snapshot_job *job, struct staging *staging)
 	header->taken = (uint64_t)time(NULL);
 	header->uid = job->cache->uid;
 	header->gid = job->cache->gid;
-	header->mode = index->mode;
+	header->mode = job->cache->mode;
 	header->ttl = shm_load_relaxed(&index->ttl);
 	memcpy(header->name, job->cache->name, sizeof(header->name));
 	header->created = index->created;

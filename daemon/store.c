@@ -11,37 +11,45 @@ void store_init(struct store *store, uint64_t pool)
 }
 
 /* FNV-1a: the caches are thousands at most, whoever makes them collide. */
-static uint64_t hash_of(uid_t uid, const char *name)
+static uint64_t hash_of(uint64_t space, const char *name)
 {
-	uint64_t hash = UINT64_C(0xcbf29ce484222325) ^ uid;
+	uint64_t hash = UINT64_C(0xcbf29ce484222325) ^ space;
 
 	for (; *name; name++)
 		hash = (hash ^ (unsigned char)*name) * UINT64_C(0x100000001b3);
 	return hash;
 }
 
-static struct cache **bucket_of(const struct store *store, uid_t uid,
+static struct cache **bucket_of(const struct store *store, uint64_t space,
 				const char *name)
 {
 	return (struct cache **)&store
-		->bucket[hash_of(uid, name) % STORE_BUCKETS];
+		->bucket[hash_of(space, name) % STORE_BUCKETS];
 }
 
-struct cache *store_find(const struct store *store, uid_t uid, const char *name)
+struct cache *store_find(const struct store *store, uint64_t space,
+			 const char *name)
 {
-	struct cache *cache = *bucket_of(store, uid, name);
+	struct cache *cache = *bucket_of(store, space, name);
 
-	while (cache && (cache->uid != uid || strcmp(cache->name, name)))
+	while (cache &&
+	       (cache_space(cache) != space || strcmp(cache->name, name)))
 		cache = cache->chain;
 	return cache;
 }
 
-void store_add(struct store *store, struct cache *cache)
+static void chain(struct store *store, struct cache *cache)
 {
-	struct cache **bucket = bucket_of(store, cache->uid, cache->name);
+	struct cache **bucket =
+		bucket_of(store, cache_space(cache), cache->name);
 
 	cache->chain = *bucket;
 	*bucket = cache;
+}
+
+void store_add(struct store *store, struct cache *cache)
+{
+	chain(store, cache);
 	cache->named = true;
 	cache->prev = store->last;
 	cache->next = NULL;
@@ -50,23 +58,37 @@ void store_add(struct store *store, struct cache *cache)
 	store->used += cache_bytes(cache);
 	store->caches++;
 	store->changed = true;
-	cache->park.key = hash_of(cache->uid, cache->name);
+	cache->park.key = hash_of(cache_space(cache), cache->name);
 	cache->park.bytes = cache_bytes(cache);
 	park_queue_add(&store->queue, &cache->park);
 }
 
-void store_unname(struct store *store, struct cache *cache)
+static void unchain(struct store *store, struct cache *cache)
 {
-	struct cache **at = bucket_of(store, cache->uid, cache->name);
+	struct cache **at = bucket_of(store, cache_space(cache), cache->name);
 
-	if (!cache->named)
-		return;
 	while (*at != cache)
 		at = &(*at)->chain;
 	*at = cache->chain;
+}
+
+void store_unname(struct store *store, struct cache *cache)
+{
+	if (!cache->named)
+		return;
+	unchain(store, cache);
 	cache->named = false;
 	store->dropped++;
 	park_queue_remove(&store->queue, &cache->park, cache->parked);
+}
+
+void store_give(struct store *store, struct cache *cache,
+		const struct access_what *what)
+{
+	unchain(store, cache);
+	cache_set_owner(cache, what, cache->shared);
+	chain(store, cache);
+	cache->park.key = hash_of(cache_space(cache), cache->name);
 }
 
 void store_park(struct store *store, struct cache *cache)

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * All caches: found by owner and name, listed by age, charged to the pool.
+ * All caches: found by space and name, listed by age, charged to the pool.
  * Control thread only.
  */
 #ifndef TREEKVD_STORE_H
@@ -39,8 +39,8 @@ static inline uint64_t store_left(const struct store *store)
 	return store->pool > store->used ? store->pool - store->used : 0;
 }
 
-/* NULL when this user has none of that name. */
-struct cache *store_find(const struct store *store, uid_t uid,
+/* NULL when there is none of that name in that space (name.h). */
+struct cache *store_find(const struct store *store, uint64_t space,
 			 const char *name);
 
 /* Takes a cache in and charges it; its name must be free. */
@@ -54,6 +54,10 @@ void store_unname(struct store *store, struct cache *cache);
  */
 void store_park(struct store *store, struct cache *cache);
 void store_parked(struct store *store, struct cache *cache, bool stays);
+
+/* It is somebody else's from now on; its name must be free there. */
+void store_give(struct store *store, struct cache *cache,
+		const struct access_what *what);
 
 /* A cache is on its way out: is forgotten; gives its bytes back to the pool. */
 void store_leave(struct store *store, const struct cache *cache);

@@ -105,7 +105,7 @@ static struct stream_event *kept(uint64_t number)
 static bool may_see(const struct conn *conn, bool all,
 		    const struct stream_event *event)
 {
-	return all || event->uid == conn_peer(conn)->uid;
+	return all || control_check(conn, &event->what, ACCESS_READ) != -ENOENT;
 }
 
 uint32_t stream_followers(void)
@@ -119,11 +119,12 @@ struct stream_event stream_about(enum stream_kind kind,
 	struct stream_event event = {
 		.kind = kind,
 		.uid = cache->uid,
+		.what = cache_what(cache),
 		.cache = cache->id,
 		.tail = shm_commit_tail(cache_commit(cache)),
 	};
 
-	memcpy(event.name, cache->name, sizeof(event.name));
+	name_print(event.name, cache_space(cache), cache->name, cache->uid);
 	return event;
 }
 

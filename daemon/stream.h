@@ -9,6 +9,7 @@
 #include <stdint.h>
 #include <sys/types.h>
 
+#include "daemon/access.h"
 #include "daemon/conn.h"
 #include "proto/shm.h"
 
@@ -48,9 +49,10 @@ struct stream_event {
 	enum stream_kind kind;
 	uint64_t number; /* from 1 on; 0: a summary, which is not kept */
 	uint64_t time_ns; /* since 1970 */
-	uid_t uid; /* whose it is: no other user is told */
+	uid_t uid; /* whose it is, or who was refused */
+	struct access_what what; /* who may be told */
 	uint64_t cache;
-	char name[SHM_NAME_MAX + 1];
+	char name[SHM_NAME_FULL + 1]; /* as its owner says it */
 	pid_t pid;
 	int error;
 	uint64_t count; /* stalls, compactions, caches */

@@ -465,15 +465,17 @@ static const char *refusal(const struct cache *cache, int *error)
 void takeover_on_break(struct conn *conn, uint64_t id,
 		       const Treekv__Break *request)
 {
-	struct cache *cache = control_pick(conn, request->name,
-					   request->has_cache, request->cache);
+	struct cache *cache = control_pick(conn, id, request->name,
+					   request->has_cache, request->cache,
+					   ACCESS_OWN);
 	struct cache_error error = { .text = "out of memory" };
-	const char *why = "there is no such cache";
 	struct breaker *breaker = NULL;
-	int r = -ENOENT;
+	const char *why;
+	int r;
 
-	if (cache)
-		why = refusal(cache, &r);
+	if (!cache)
+		return;
+	why = refusal(cache, &r);
 	if (!why) {
 		breaker = calloc(1, sizeof(*breaker));
 		r = breaker ?

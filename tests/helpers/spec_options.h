@@ -26,6 +26,7 @@ static const struct {
 	{ "--recent", offsetof(struct treekv_spec, recent) },
 	{ "--slack", offsetof(struct treekv_spec, slack) },
 	{ "--ids", offsetof(struct treekv_spec, ids) },
+	{ "--mode", offsetof(struct treekv_spec, mode) },
 };
 
 static inline struct treekv_spec spec_default(void)

@@ -61,7 +61,7 @@ test_other_users()
 		>"$dir/out" 2>"$dir/err"
 	says "and ours is as it was" "$dir/out" "tail 110 "
 	"$treekvctl" list --json >"$dir/out"
-	check "root sees both" [ "$(grep -o '"secret"' "$dir/out" | wc -l)" = 2 ]
+	check "root sees both" [ "$(grep -oE '"name": *"secret"' "$dir/out" | wc -l)" = 2 ]
 }
 
 start_daemon --log-level warning

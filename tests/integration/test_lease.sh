@@ -89,7 +89,7 @@ test_a_running_holder_loses_his_cache()
 test_refusals()
 {
 	"$treekvctl" lease break nothing 2>"$dir/err"
-	says "there is no such cache" "$dir/err" "there is no such cache"
+	says "there is no such cache" "$dir/err" "there is no cache nothing"
 	"$treekvctl" lease break whole 2>"$dir/err"
 	says "nobody holds it" "$dir/err" "nobody holds it"
 }
