@@ -23,6 +23,7 @@
 #include "daemon/event.h"
 #include "daemon/fork_make.h"
 #include "daemon/freeze.h"
+#include "daemon/handover.h"
 #include "daemon/lease.h"
 #include "daemon/lookup.h"
 #include "daemon/park.h"
@@ -165,6 +166,7 @@ int control_grant(struct conn *conn, uint64_t id, struct cache *cache,
 
 	if (!conn_is_open(conn))
 		return -ECONNRESET;
+	handover_note(cache, peer->uid);
 	r = lease_new(&lease, cache, &treekvd.loop, peer->pid, peer->uid,
 		      conn_pidfd(conn), nonce, control_writer_died,
 		      control_lease_over);
@@ -263,7 +265,7 @@ static void attach_writer(struct conn *conn, uint64_t id, struct cache *cache,
 	if (takeover_holds(cache) || freeze_holds(cache))
 		control_refuse(conn, id, -EBUSY,
 			       "the lease of cache %s is being broken, or it "
-			       "is being frozen; try again",
+			       "over, or it is being frozen; try again",
 			       cache->name);
 	else if (cache_is_frozen(cache))
 		control_refuse(conn, id, -EROFS,
@@ -282,6 +284,8 @@ static void attach_writer(struct conn *conn, uint64_t id, struct cache *cache,
 			cache->name, cache->lease->pid);
 	else if (cache_check(cache))
 		quarantine(conn, id, cache);
+	else if (handover_needed(cache, conn_peer(conn)->uid))
+		handover_start(conn, id, cache, nonce);
 	else
 		control_grant(conn, id, cache, created, nonce);
 }

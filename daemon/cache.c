@@ -130,6 +130,7 @@ static void format_header(struct cache *cache, struct shm_rows *rows,
 	index->created = time(NULL);
 	index->last_used = index->created;
 	index->mode = cache->mode = ACCESS_MODE_OWN;
+	index->rows_uid = NAME_NOBODY;
 	memcpy(index->name, cache->name, sizeof(index->name));
 	rows->rows_size = cache->rows_size;
 	compact_format_header(index, rows, spec, layers, layout, st.st_ino);

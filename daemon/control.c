@@ -12,6 +12,7 @@
 #include "daemon/event.h"
 #include "daemon/fork.h"
 #include "daemon/freeze.h"
+#include "daemon/handover.h"
 #include "daemon/histogram.h"
 #include "daemon/keep.h"
 #include "daemon/log.h"
@@ -354,6 +355,7 @@ static void on_closed(struct conn *conn)
 	prefill_closed(conn);
 	freeze_closed(conn);
 	owner_closed(conn);
+	handover_closed(conn);
 }
 
 static void on_answered(Treekv__Request__BodyCase request, uint64_t ns)

@@ -296,6 +296,7 @@ static void on_published(struct worker_job *job)
 	struct lease *lease = cache->lease;
 
 	crash_at(CRASH_BREAK_PUBLISHED);
+	cache->index->rows_uid = NAME_NOBODY;
 	event_moved(cache, lease ? lease->pid : 0, t->passes);
 	if (*cache->stored) {
 		service_forget(cache->stored);

@@ -189,7 +189,8 @@ struct shm_index {
 	uint64_t ttl; /* seconds that it may be idle; 0: for ever */
 	uint64_t frozen_parity; /* with FROZEN: that of commit */
 	uint32_t parent_ids; /* spec.ids of the parent */
-	uint8_t reserved[3456 - 428];
+	uint32_t rows_uid; /* who has had rows writable; UINT32_MAX: nobody */
+	uint8_t reserved[3456 - 432];
 
 	/* Words that change; one line each. */
 	_Alignas(SHM_LINE) uint64_t generation; /* FUTEX_WAIT: its low half */

@@ -268,14 +268,74 @@ test_disk()
 		[ ! -e "$dir/state/snapshots/@$team/ledger.tkv" ]
 }
 
+scribbled_twice()
+{
+	[ "$(grep -c scribbled "$dir/lingers")" = 2 ]
+}
+
+copies()
+{
+	grep -c "rows copied" "$log"
+}
+
+# What somebody has had writable, he may have kept.
+test_handover()
+{
+	writer $alice --cache "@$team/desk" --steps 100
+	mkfifo "$dir/linger" "$dir/bob"
+	setpriv --reuid=$alice --regid=$alice --groups=$team \
+		"$dir/bin/kvlinger" "@$team/desk" <"$dir/linger" \
+		>"$dir/lingers" 2>"$dir/lingers.err" &
+	children=$!
+	exec 8>"$dir/linger"
+	wait_for_line "$dir/lingers" lingering ||
+		not_ok "somebody lingers" "$dir/lingers.err"
+	before=$(copies)
+	writer $alice --cache "@$team/desk" --attach --steps 1
+	check "to the same user go the same rows" \
+		[ "$(copies)" = "$before" ]
+	setpriv --reuid=$bob --regid=$bob --groups=$team \
+		"$dir/bin/kvwriter" --cache "@$team/desk" --attach --pause \
+		--steps 200 --hold --verify-every 1 --whole <"$dir/bob" \
+		>"$dir/bobs" 2>"$dir/bobs.err" &
+	bobs=$!
+	children="$children $bobs"
+	exec 9>"$dir/bob"
+	wait_for_line "$dir/bobs" "paused 101"
+	check "to another user goes a copy" \
+		[ "$(copies)" = $((before + 1)) ]
+	echo >&8
+	wait_for_line "$dir/lingers" scribbled
+	echo >&9
+	wait_for_line "$dir/bobs" "holding 301" ||
+		not_ok "he goes on" "$dir/bobs.err"
+	echo >&8
+	wait_for scribbled_twice
+	exec 8>&-
+	exec 9>&-
+	wait $bobs
+	status=$?
+	if [ $status -eq 0 ]; then
+		ok "late writes into the old rows reach nobody"
+	else
+		not_ok "late writes into the old rows reach nobody" \
+			"$dir/bobs.err"
+	fi
+	children=
+	writer $carol --cache "@$team/desk" --attach
+	says "and nobody else gets them" "$dir/err" "there is no cache"
+	ctl $alice drop "@$team/desk"
+}
+
 mkdir "$dir/bin"
-cp "$helpers/kvwriter" "$treekvctl" "$dir/bin"
+cp "$helpers/kvwriter" "$helpers/kvlinger" "$treekvctl" "$dir/bin"
 chmod 755 "$dir" "$dir/bin"
 start
 test_hidden
 test_namespaces
 test_modes
 test_owners
+test_handover
 test_disk
 stop_daemon
 exit $failed
