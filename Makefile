@@ -106,8 +106,8 @@ lib_objs := $(patsubst %,$(O)/client/%.o,cache conn error fork lease name \
 	open prefill probe reader writer) $(choice_objs) $(proto_objs)
 local_objs := $(O)/client/local.o $(pure_objs)
 ctl_objs := $(patsubst %,$(O)/client/%.o,budget ctl doctor events hugepages \
-	json keep map owner persist replay replay_print replay_step replay_trace \
-	show \
+	json keep map owner persist quota replay replay_print replay_step \
+	replay_trace show \
 	show_json) $(lib_objs) $(pure_objs)
 watch_objs := $(O)/bpf/watch_names.o $(patsubst %,$(O)/bpf/%.o,\
 	$(if $(bpf_missing),watch_absent,watch watch_follow watch_read))

@@ -72,6 +72,8 @@ static const struct request_kind {
 					   TREEKV__REPLY__BODY__NOT_SET, true },
 	[TREEKV__REQUEST__BODY_CHMOD] = { "chmod", TREEKV__REPLY__BODY__NOT_SET,
 					  true },
+	[TREEKV__REQUEST__BODY_QUOTA] = { "quota", TREEKV__REPLY__BODY_QUOTA,
+					  true },
 	[TREEKV__REQUEST__BODY_CHOWN] = { "chown", TREEKV__REPLY__BODY__NOT_SET,
 					  true },
 	[TREEKV__REQUEST__BODY_SNAPSHOT] = { "snapshot",

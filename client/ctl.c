@@ -21,6 +21,7 @@
 #include "client/name.h"
 #include "client/owner.h"
 #include "client/persist.h"
+#include "client/quota.h"
 #include "client/replay.h"
 #include "client/show.h"
 #include "proto/size.h"
@@ -37,6 +38,8 @@ struct options {
 	const char *socket;
 	const char *name; /* the command's last argument */
 	const char *value; /* the one before it, of ttl, chmod and chown */
+	char *const *words; /* all arguments, of quota */
+	int n_words;
 	char full[SHM_NAME_FULL + 1]; /* the name, as the daemon takes it */
 	const char *pool; /* hugepages' */
 	struct events_options events;
@@ -258,6 +261,11 @@ static int run_chown(struct treekv *kv, const struct options *options)
 			   options->json);
 }
 
+static int run_quota(struct treekv *kv, const struct options *options)
+{
+	return quota_main(kv, options->words, options->n_words, options->json);
+}
+
 static int run_events(struct treekv *kv, const struct options *options)
 {
 	struct events_options events = options->events;
@@ -295,6 +303,11 @@ static const struct command commands[] = {
 	  NULL },
 	{ "chown", "OWNER NAME", "whose it is: USER, USER:GROUP, :GROUP",
 	  run_chown, NULL, NULL },
+	{ "quota", "...",
+	  "who uses how much of what he may, or one USER or @GROUP;\n"
+	  "                  with bytes=, caches=, connections=, requests=: "
+	  "set it",
+	  run_quota, NULL, NULL },
 	{ "snapshot", "NAME", "write a cache to disk, or --all", run_snapshot,
 	  NULL, NULL },
 	{ "park", "NAME",
@@ -456,7 +469,9 @@ static int count_words(const char *text)
 static int run(const struct command *command, struct options *options, int argc,
 	       char **argv)
 {
-	int wanted = count_words(command->argument);
+	int wanted = command->connected == run_quota ?
+			     0 :
+			     count_words(command->argument);
 	bool takes_all = command->connected == run_snapshot ||
 			 command->connected == run_restore;
 
@@ -483,10 +498,12 @@ static int run(const struct command *command, struct options *options, int argc,
 		return usage(wanted == 1 ? "a NAME is missing after " :
 					   "too little stands after ",
 			     command->name);
-	if (argc - optind > wanted)
+	if (argc - optind > wanted && command->connected != run_quota)
 		return usage("one too many: ", argv[optind + wanted]);
 	if (options->pool && command->alone != run_hugepages)
 		return usage("--pool is no option of ", command->name);
+	options->words = argv + optind;
+	options->n_words = argc - optind;
 	options->name = wanted ? argv[optind + wanted - 1] : NULL;
 	options->value = wanted == 2 ? argv[optind] : NULL;
 	if (wanted && name_resolve(options->full, options->name)) {

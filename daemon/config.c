@@ -20,6 +20,7 @@
 #include "daemon/crash.h"
 #include "daemon/endpoint.h"
 #include "daemon/log.h"
+#include "daemon/quota.h"
 #include "proto/frame.h"
 #include "proto/size.h"
 
@@ -213,6 +214,50 @@ const struct option_row config_options[] = {
 	  .max = 1000,
 	  .offset = offsetof(struct config, metrics_tenants),
 	  .live = true },
+	{ .name = "quota-bytes",
+	  .metavar = "SIZE",
+	  .text = "0",
+	  .help = "what the caches of one user, or of one group, may take; 0: "
+		  "no more than the pool",
+	  .type = OPTION_SIZE,
+	  .offset = offsetof(struct config, quota_bytes),
+	  .live = true },
+	{ .name = "quota-caches",
+	  .metavar = "N",
+	  .text = "0",
+	  .help = "how many caches one user, or one group, may have; 0: no "
+		  "limit",
+	  .type = OPTION_NUMBER,
+	  .max = UINT32_MAX,
+	  .offset = offsetof(struct config, quota_caches),
+	  .live = true },
+	{ .name = "quota-connections",
+	  .metavar = "N",
+	  .text = "512",
+	  .help = "how many connections one user may have; 0: no limit",
+	  .type = OPTION_NUMBER,
+	  .max = UINT32_MAX,
+	  .offset = offsetof(struct config, quota_connections),
+	  .live = true },
+	{ .name = "quota-requests",
+	  .metavar = "N",
+	  .text = "256",
+	  .help = "how many requests of one user may be in flight, of each "
+		  "connection one; 0: no limit",
+	  .type = OPTION_NUMBER,
+	  .max = UINT32_MAX,
+	  .offset = offsetof(struct config, quota_requests),
+	  .live = true },
+	{ .name = "quota",
+	  .metavar = "USER|@GROUP LIMIT...",
+	  .text = "",
+	  .help = "other limits for one user or group, as in \"alice bytes=8G "
+		  "caches=10\" or \"@ai connections=none\"; may be given "
+		  "again for others. The four above do not hold for root and "
+		  "the daemon's own user, this one does",
+	  .type = OPTION_QUOTAS,
+	  .offset = offsetof(struct config, quota),
+	  .live = true },
 	{ .name = "config",
 	  .metavar = "FILE",
 	  .text = FILE_DEFAULT,
@@ -264,7 +309,7 @@ static int no_memory(void)
 /* The table's names as "--socket, --state-dir"; for messages. */
 static const char *names(bool of_file)
 {
-	static char text[512];
+	static char text[1024];
 	size_t n = 0;
 
 	for (size_t i = 0; i < CONFIG_OPTIONS; i++) {
@@ -312,6 +357,24 @@ static int set_endpoint(const struct option_row *row, char **to,
 	return set_path(row, to, value, place);
 }
 
+static int add_quota(const struct option_row *row, char **to, const char *value,
+		     const struct place *place)
+{
+	char why[QUOTA_TEXT_SIZE], *all;
+	int r = quota_parse(value, NULL, NULL, why);
+
+	if (r == -ENOMEM)
+		return no_memory();
+	if (r)
+		return refuse(place, "%s cannot be '%s': %s", row->name, value,
+			      why);
+	if (asprintf(&all, "%s%s%s", *to ? *to : "", *to ? ";" : "", value) < 0)
+		return no_memory();
+	free(*to);
+	*to = all;
+	return 0;
+}
+
 static int set_word(const struct option_row *row, int *to, const char *value,
 		    const struct place *place)
 {
@@ -350,6 +413,8 @@ static int option_set(struct config *config, const struct option_row *row,
 		return set_path(row, to, value, place);
 	case OPTION_ENDPOINT:
 		return set_endpoint(row, to, value, place);
+	case OPTION_QUOTAS:
+		return add_quota(row, to, value, place);
 	case OPTION_WORD:
 		return set_word(row, to, value, place);
 	case OPTION_NUMBER:
@@ -562,6 +627,7 @@ static bool option_equal(const struct option_row *row, const struct config *a,
 	switch (row->type) {
 	case OPTION_PATH:
 	case OPTION_ENDPOINT:
+	case OPTION_QUOTAS:
 		return strcmp(*(char *const *)x, *(char *const *)y) == 0;
 	case OPTION_WORD:
 		return *(const int *)x == *(const int *)y;
@@ -582,6 +648,7 @@ static void option_exchange(const struct option_row *row, struct config *to,
 	static const size_t sizes[] = {
 		[OPTION_PATH] = sizeof(char *),
 		[OPTION_ENDPOINT] = sizeof(char *),
+		[OPTION_QUOTAS] = sizeof(char *),
 		[OPTION_WORD] = sizeof(int),
 		[OPTION_NUMBER] = sizeof(uint32_t),
 		[OPTION_FLAG] = sizeof(bool),
@@ -621,6 +688,7 @@ void config_free(struct config *config)
 	free(config->socket);
 	free(config->state_dir);
 	free(config->metrics);
+	free(config->quota);
 	free(config->file);
 	memset(config, 0, sizeof(*config));
 }

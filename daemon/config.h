@@ -50,6 +50,11 @@ struct config {
 	int reclaim_frozen;
 	char *metrics; /* an endpoint */
 	uint32_t metrics_tenants;
+	uint64_t quota_bytes; /* of each user and group; 0: no limit */
+	uint32_t quota_caches;
+	uint32_t quota_connections; /* of each user */
+	uint32_t quota_requests;
+	char *quota; /* other limits, as quota_parse() takes them */
 	char *file; /* --config */
 	bool keeper; /* keep a daemon running, see keeper.h */
 };

@@ -37,10 +37,15 @@ static void print_row(FILE *to, const char *flag, const char *help)
 	fputc('\n', to);
 }
 
+static bool has_default(const struct option_row *row)
+{
+	return row->text && *row->text;
+}
+
 void config_print_help(FILE *to)
 {
 	char flag[128];
-	char help[256];
+	char help[384];
 
 	fputs("Usage: treekvd [OPTION]...\n"
 	      "Keeps the key/value caches of inference processes.\n\n",
@@ -51,8 +56,9 @@ void config_print_help(FILE *to)
 		snprintf(flag, sizeof(flag), "--%s %s", row->name,
 			 row->metavar ? row->metavar : "");
 		snprintf(help, sizeof(help), "%s%s%s%s", row->help,
-			 row->text ? " (default: " : "",
-			 row->text ? row->text : "", row->text ? ")" : "");
+			 has_default(row) ? " (default: " : "",
+			 has_default(row) ? row->text : "",
+			 has_default(row) ? ")" : "");
 		print_row(to, flag, help);
 	}
 	print_row(to, "--help", "print this");
@@ -84,7 +90,7 @@ void config_print_man(FILE *to)
 		fputc('\n', to);
 		put_troff(to, row->help);
 		fputs(".\n", to);
-		if (!row->text)
+		if (!has_default(row))
 			continue;
 		fputs("Default: \\fB", to);
 		put_troff(to, row->text);
@@ -121,7 +127,7 @@ void config_print_file(FILE *to)
 	      to);
 	for (size_t i = 0; i < CONFIG_OPTIONS; i++) {
 		const struct option_row *row = &config_options[i];
-		char text[512];
+		char text[640];
 
 		if (row->flag_only)
 			continue;
@@ -146,8 +152,12 @@ void config_print_file_man(FILE *to)
 		put_troff(to, row->metavar);
 		fputs("\\fR\n", to);
 		put_troff(to, row->help);
-		fputs(".\nDefault: \\fB", to);
-		put_troff(to, row->text);
-		fprintf(to, "\\fR.\n%s\n", when(row));
+		fputs(".\n", to);
+		if (has_default(row)) {
+			fputs("Default: \\fB", to);
+			put_troff(to, row->text);
+			fputs("\\fR.\n", to);
+		}
+		fprintf(to, "%s\n", when(row));
 	}
 }

@@ -8,7 +8,7 @@
 #include <stdint.h>
 #include <stdio.h>
 
-#define CONFIG_OPTIONS 20
+#define CONFIG_OPTIONS 25
 
 enum option_type {
 	OPTION_PATH,
@@ -16,6 +16,7 @@ enum option_type {
 	OPTION_SIZE,
 	OPTION_WORD, /* one of words, stored as its index */
 	OPTION_NUMBER,
+	OPTION_QUOTAS, /* each line adds to it: see quota.h */
 	OPTION_FLAG, /* stands alone: no metavar, no default */
 };
 

@@ -436,7 +436,12 @@ static int peer_init(struct conn *conn)
 	return 0;
 }
 
-int conn_new(struct listener *listener, int fd)
+bool *conn_counted(struct conn *conn)
+{
+	return &conn->counted;
+}
+
+int conn_new(struct listener *listener, int fd, char *why, size_t size)
 {
 	struct conn *conn = calloc(1, sizeof(*conn));
 	int r;
@@ -444,6 +449,7 @@ int conn_new(struct listener *listener, int fd)
 	if (!conn)
 		return -ENOMEM;
 	conn->listener = listener;
+	conn->pidfd = -1;
 	conn->fd = fd;
 	conn->story.since = (uint64_t)time(NULL);
 	conn->receive.done = receive_done;
@@ -451,7 +457,11 @@ int conn_new(struct listener *listener, int fd)
 	conn->end.done = end_done;
 	STAILQ_INIT(&conn->replies);
 	r = peer_init(conn);
+	if (!r && listener->ops->admit)
+		r = listener->ops->admit(&conn->peer, why, size);
 	if (r) {
+		if (conn->pidfd >= 0)
+			close(conn->pidfd);
 		free(conn->peer.groups);
 		free(conn);
 		return r;

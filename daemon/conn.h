@@ -43,13 +43,19 @@ struct conn_ops {
 	 * ends when this returns, also if a request has not been answered.
 	 */
 	void (*closed)(struct conn *conn);
+	/*
+	 * May one more of this peer's connect? Return: 0, and closed() will be
+	 * called for him; or a negative errno with @why. NULL: anybody may.
+	 */
+	int (*admit)(const struct conn_peer *peer, char *why, size_t size);
 	/* All replies to @conn have been sent. May be NULL. */
 	void (*drained)(struct conn *conn);
 	/*
 	 * A request has been answered, @ns after it came in; from inside of
 	 * conn_reply(). May be NULL.
 	 */
-	void (*answered)(Treekv__Request__BodyCase request, uint64_t ns);
+	void (*answered)(struct conn *conn, Treekv__Request__BodyCase request,
+			 uint64_t ns);
 };
 
 /**
@@ -79,7 +85,14 @@ void listener_keep(struct listener *listener);
 /* How many are open. */
 uint32_t listener_connections(const struct listener *listener);
 
+/* Calls @each for all that have been admitted and not been closed. */
+void listener_recount(struct listener *listener,
+		      void (*each)(struct conn *conn, void *arg), void *arg);
+
 const struct conn_peer *conn_peer(const struct conn *conn);
+
+/* A flag of the owner's; false at first. */
+bool *conn_counted(struct conn *conn);
 
 /* A pidfd of the peer, made when it connected; -1 where that failed. */
 int conn_pidfd(const struct conn *conn);

@@ -68,6 +68,7 @@ struct conn {
 	int pidfd;
 	int fd;
 	void *data;
+	bool counted; /* the owner's */
 	bool greeted;
 	bool pending;
 	Treekv__Request__BodyCase asked;
@@ -97,8 +98,11 @@ struct conn {
 
 /* conn.c */
 
-/* Takes @fd over. Return: 0, -EMFILE, -ENFILE (nothing done) or -ENOMEM. */
-int conn_new(struct listener *listener, int fd);
+/*
+ * Takes @fd over. Return: 0; -EMFILE, -ENFILE, -ENOMEM, or what the owner's
+ * admit() returned with @why: nothing done.
+ */
+int conn_new(struct listener *listener, int fd, char *why, size_t size);
 
 /* Tears @conn down, from the loop: never before the caller has returned. */
 void conn_cut(struct conn *conn);

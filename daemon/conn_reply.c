@@ -162,7 +162,7 @@ static void answered(struct conn *conn, int error)
 	const struct conn_ops *ops = conn->listener->ops;
 
 	if (conn->pending && ops->answered)
-		ops->answered(conn->asked, clock_ns() - conn->asked_at);
+		ops->answered(conn, conn->asked, clock_ns() - conn->asked_at);
 	conn->pending = false;
 	conn_request_over(conn, error);
 }

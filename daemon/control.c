@@ -25,6 +25,7 @@
 #include "daemon/room.h"
 #include "daemon/stream.h"
 #include "daemon/takeover.h"
+#include "daemon/tenant.h"
 
 void control_refuse(struct conn *conn, uint64_t id, int error,
 		    const char *format, ...)
@@ -269,6 +270,8 @@ static void on_request(struct conn *conn, const Treekv__Request *request)
 	uint64_t id = request->id;
 
 	treekvd.counters.requests++;
+	if (tenant_refuse_request(conn, id))
+		return;
 	switch (request->body_case) {
 	case TREEKV__REQUEST__BODY_CREATE:
 	case TREEKV__REQUEST__BODY_ATTACH:
@@ -332,6 +335,9 @@ static void on_request(struct conn *conn, const Treekv__Request *request)
 	case TREEKV__REQUEST__BODY_CHOWN:
 		owner_on_chown(conn, id, request->chown);
 		return;
+	case TREEKV__REQUEST__BODY_QUOTA:
+		tenant_on_quota(conn, id, request->quota);
+		return;
 	case TREEKV__REQUEST__BODY_HELLO:
 	case TREEKV__REQUEST__BODY__NOT_SET:
 	case _TREEKV__REQUEST__BODY__CASE_IS_INT_SIZE:
@@ -356,12 +362,15 @@ static void on_closed(struct conn *conn)
 	freeze_closed(conn);
 	owner_closed(conn);
 	handover_closed(conn);
+	tenant_closed(conn);
 }
 
-static void on_answered(Treekv__Request__BodyCase request, uint64_t ns)
+static void on_answered(struct conn *conn, Treekv__Request__BodyCase request,
+			uint64_t ns)
 {
 	enum histogram_id what = histogram_of_request(request);
 
+	tenant_answered(conn);
 	if (what != HISTOGRAMS)
 		histogram_add(&treekvd.histograms.at[what], ns, 1);
 }
@@ -371,4 +380,5 @@ const struct conn_ops control_ops = {
 	.closed = on_closed,
 	.drained = stream_drained,
 	.answered = on_answered,
+	.admit = tenant_admit,
 };

@@ -93,10 +93,13 @@ void creation_closed(struct conn *conn);
 /* The daemon ends before a cache is made; the loop delivers nothing any more. */
 void creation_abandon(struct cache *cache);
 
-/* Is there room for one more? Return: 0; -ENOSPC and it lacks @bytes. */
-int control_room(struct shm_spec *spec, const uint32_t *budgets,
-		 const struct layout_fork *fork, uint64_t *bytes, char *why,
-		 size_t size);
+/*
+ * Is there room for one more of that name? Return: 0; -EDQUOT its owner may have
+ * no more; -ENOSPC and it lacks @bytes.
+ */
+int control_room(const struct name *name, struct shm_spec *spec,
+		 const uint32_t *budgets, const struct layout_fork *fork,
+		 uint64_t *bytes, char *why, size_t size);
 
 #define CREATION_NAME_SIZE 64
 

@@ -29,6 +29,7 @@
 #include "daemon/room.h"
 #include "daemon/service.h"
 #include "daemon/spec.h"
+#include "daemon/tenant.h"
 #include "proto/barrier.h"
 
 #define FORMAT_AT_ONCE (UINT64_C(1) << 20) /* bytes of index: no errand */
@@ -96,7 +97,7 @@ static int make(struct cache **ret, const Treekv__Create *request,
 
 	r = spec_load(&spec, budgets, request->spec, why, size);
 	if (!r)
-		r = control_room(&spec, budgets, NULL, bytes, why, size);
+		r = control_room(name, &spec, budgets, NULL, bytes, why, size);
 	if (r)
 		return r;
 	r = cache_new(&cache, name->own, &spec, budgets, NULL, pages(last),
@@ -276,6 +277,7 @@ int creation_begin(struct conn *conn, uint64_t id, struct cache *cache,
 	cache->creation = creation;
 	cache->pending = true;
 	store_add(&treekvd.store, cache);
+	disk_settle(cache_space(cache), cache->name);
 	keep_added(cache);
 	if (cache->index_size > FORMAT_AT_ONCE) {
 		errand_run(&cache->errand, on_errand, on_filled);
@@ -488,16 +490,18 @@ void creation_abandon(struct cache *cache)
 	cache->creation = NULL;
 }
 
-int control_room(struct shm_spec *spec, const uint32_t *budgets,
-		 const struct layout_fork *fork, uint64_t *bytes, char *why,
-		 size_t size)
+int control_room(const struct name *name, struct shm_spec *spec,
+		 const uint32_t *budgets, const struct layout_fork *fork,
+		 uint64_t *bytes, char *why, size_t size)
 {
 	int r;
 
 	*bytes = cache_bytes_wanted(
 		spec, budgets, fork,
 		(enum config_huge_pages)treekvd.config->huge_pages);
-	r = pool_check(*bytes, bytes, why, size);
+	r = tenant_room(name, *bytes, why, size);
+	if (!r)
+		r = pool_check(*bytes, bytes, why, size);
 	if (r)
 		return r;
 	r = count_check(why, size);

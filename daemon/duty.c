@@ -23,6 +23,7 @@
 #include "daemon/persist.h"
 #include "daemon/ready.h"
 #include "daemon/service.h"
+#include "daemon/tenant.h"
 
 #define STATUS_PAUSE 1 /* seconds */
 #define STATUS_SIZE  160
@@ -176,6 +177,7 @@ void duty_reload(struct control *control, struct config *config, int argc,
 	} else {
 		control->store.pool = config->pool;
 		control->store.changed = true;
+		tenant_reload(config);
 		persist_reload();
 		log_set_level((enum log_level)config->log_level);
 		log_info("reloaded", "config=%s", config->file);

@@ -155,8 +155,9 @@ static int plan_make(struct fork_plan *plan, struct conn *conn, uint64_t id,
 }
 
 /* @bytes: what it lacks, for -ENOSPC. */
-static int make(struct cache **ret, struct fork_plan *plan, const char *name,
-		uint64_t *bytes, char *why, size_t size)
+static int make(struct cache **ret, struct fork_plan *plan,
+		const struct name *name, uint64_t *bytes, char *why,
+		size_t size)
 {
 	struct cache_error error;
 	struct cache *cache;
@@ -164,11 +165,12 @@ static int make(struct cache **ret, struct fork_plan *plan, const char *name,
 
 	r = fork_check(plan, why, size);
 	if (!r)
-		r = control_room(&plan->spec, plan->budgets, plan->layer, bytes,
-				 why, size);
+		r = control_room(name, &plan->spec, plan->budgets, plan->layer,
+				 bytes, why, size);
 	if (r)
 		return r;
-	r = cache_new(&cache, name, &plan->spec, plan->budgets, plan->layer,
+	r = cache_new(&cache, name->own, &plan->spec, plan->budgets,
+		      plan->layer,
 		      (enum config_huge_pages)treekvd.config->huge_pages,
 		      &error);
 	if (r) {
@@ -229,7 +231,7 @@ static int fork_off(struct conn *conn, uint64_t id, struct fork_plan *plan,
 
 	if (r)
 		return r;
-	r = make(&cache, plan, name->own, bytes, text, sizeof(text));
+	r = make(&cache, plan, name, bytes, text, sizeof(text));
 	if (!r)
 		r = creation_begin(conn, id, cache, &wish);
 	if (r)

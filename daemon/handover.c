@@ -12,6 +12,7 @@
 #include "daemon/control_impl.h"
 #include "daemon/handover.h"
 #include "daemon/takeover.h"
+#include "daemon/tenant.h"
 
 /* Who waits for the copy. */
 struct heir {
@@ -74,8 +75,12 @@ void handover_start(struct conn *conn, uint64_t id, struct cache *cache,
 {
 	struct cache_error why = { .text = "out of memory" };
 	struct heir *heir = calloc(1, sizeof(*heir));
-	int r = heir ? takeover_start(cache, on_copied, heir, &why) : -ENOMEM;
+	int r = heir ? tenant_bytes(cache_space(cache), cache->rows_size,
+				    why.text, sizeof(why.text)) :
+		       -ENOMEM;
 
+	if (!r)
+		r = takeover_start(cache, on_copied, heir, &why);
 	if (r) {
 		free(heir);
 		refuse(conn, id, cache, r, why.text);

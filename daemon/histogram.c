@@ -95,6 +95,7 @@ enum histogram_id histogram_of_request(Treekv__Request__BodyCase request)
 		return HISTOGRAM_REQUEST_KEEP;
 	case TREEKV__REQUEST__BODY_CHMOD: /* too rare to be timed */
 	case TREEKV__REQUEST__BODY_CHOWN:
+	case TREEKV__REQUEST__BODY_QUOTA:
 	case TREEKV__REQUEST__BODY_HELLO: /* conn.c answers it */
 	case TREEKV__REQUEST__BODY__NOT_SET:
 	case _TREEKV__REQUEST__BODY__CASE_IS_INT_SIZE:

@@ -145,6 +145,7 @@ void control_drop(struct cache *cache)
 	crash_at(CRASH_DROP_MARKED);
 	lookup_remove(cache);
 	store_unname(&treekvd.store, cache);
+	disk_settle(cache_space(cache), cache->name);
 	crash_at(CRASH_DROP_UNNAMED);
 	control_leave(cache);
 }

@@ -128,10 +128,12 @@ static bool is_exhausted(int error)
 /* Return: 0, or why @fd could not be taken in; it is closed then. */
 static int admit(struct listener *listener, int fd)
 {
-	int r = conn_new(listener, fd);
+	char why[512] = "";
+	int r = conn_new(listener, fd, why, sizeof(why));
 
 	if (r) {
 		conn_turn_away(fd, r,
+			       *why	    ? why :
 			       r == -ENOMEM ? "treekvd is out of memory" :
 					      full_text);
 		close(fd);
@@ -183,7 +185,8 @@ static void readable_done(struct loop_op *op, int res, unsigned int flags)
 	listener->reserve_fd = reserve_open();
 	if (fd < 0) {
 		wait_retry(listener);
-	} else if (listener->reserve_fd >= 0 && !admit(listener, fd)) {
+	} else if (listener->reserve_fd >= 0 &&
+		   !is_exhausted(-admit(listener, fd))) {
 		log_info("descriptors again", "connections=%u",
 			 listener->n_conns);
 		listener->full = false;
@@ -317,6 +320,15 @@ struct listener *listener_free(struct listener *listener)
 			return NULL;
 	}
 	return release(listener);
+}
+
+void listener_recount(struct listener *listener,
+		      void (*each)(struct conn *conn, void *arg), void *arg)
+{
+	struct conn *conn;
+
+	LIST_FOREACH(conn, &listener->conns, link)
+	each(conn, arg);
 }
 
 uint32_t listener_connections(const struct listener *listener)

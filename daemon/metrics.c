@@ -239,7 +239,8 @@ static uint64_t parked(const struct control *control)
 	uint64_t n = 0;
 
 	for (const struct disk_entry *e = disk_first(); e; e = e->next)
-		n += e->parked && !store_find(&control->store, e->space, e->name);
+		n += e->parked &&
+		     !store_find(&control->store, e->space, e->name);
 	return n;
 }
 

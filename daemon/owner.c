@@ -22,6 +22,7 @@
 #include "daemon/persist.h"
 #include "daemon/report.h"
 #include "daemon/snapshot_owner.h"
+#include "daemon/tenant.h"
 
 /* A change that is under way on the disk. */
 struct change {
@@ -165,7 +166,8 @@ static bool is_taken(uint64_t space, const char *name)
 static int check_change(struct conn *conn, uint64_t id,
 			const struct owner_subject *of, uint64_t to)
 {
-	char folder[NAME_FOLDER_MAX + 1];
+	const struct name name = { to, of->name };
+	char folder[NAME_FOLDER_MAX + 1], why[QUOTA_TEXT_SIZE];
 
 	if (owner_holds_name(of->space, of->name) ||
 	    (of->cache && (of->cache->pending || persist_holds(of->cache)))) {
@@ -175,8 +177,14 @@ static int check_change(struct conn *conn, uint64_t id,
 			       of->name);
 		return -EBUSY;
 	}
-	if (to == of->space ||
-	    (!is_taken(to, of->name) && !owner_holds_name(to, of->name)))
+	if (to == of->space)
+		return 0;
+	if (tenant_room(&name, of->cache ? cache_bytes(of->cache) : 0, why,
+			sizeof(why))) {
+		control_refuse(conn, id, -EDQUOT, "%s", why);
+		return -EDQUOT;
+	}
+	if (!is_taken(to, of->name) && !owner_holds_name(to, of->name))
 		return 0;
 	name_folder(folder, to);
 	control_refuse(conn, id, -EEXIST,

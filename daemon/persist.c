@@ -423,11 +423,12 @@ static int make(struct cache **ret, const struct snapshot_header *header,
 {
 	struct shm_spec spec = header->spec;
 	struct access_what what = snapshot_what(header);
+	struct name name = { snapshot_space(header), header->name };
 	struct cache_error error = { .text = "" };
 	struct cache *cache;
 	int r;
 
-	r = control_room(&spec, budgets, NULL, &out->lacks, error.text,
+	r = control_room(&name, &spec, budgets, NULL, &out->lacks, error.text,
 			 sizeof(error.text));
 	if (!r)
 		r = cache_new(
@@ -456,6 +457,7 @@ static int begin_load(struct cache *cache, struct snapshot_info *info,
 	    snapshot_load(&job, cache, persist.root, info))
 		return -ENOMEM;
 	store_add(&treekvd.store, cache);
+	disk_settle(cache_space(cache), cache->name);
 	worker_give(control_least_loaded(), cache, &cache->give);
 	job->began = began;
 	job->task.job.done = on_loaded;

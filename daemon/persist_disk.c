@@ -7,11 +7,11 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "daemon/control.h"
 #include "daemon/errand.h"
 #include "daemon/log.h"
 #include "daemon/persist_disk.h"
 #include "daemon/snapshot.h"
-#include "daemon/store.h"
 
 #define BUCKETS 4096
 
@@ -51,6 +51,25 @@ struct disk_entry *disk_find(uint64_t space, const char *name)
 	return entry;
 }
 
+static void count(struct disk_entry *entry, bool counts)
+{
+	struct quotas *quotas = &treekvd.store.quotas;
+
+	if (counts && !entry->counted)
+		quota_charge(quotas, entry->space, QUOTA_CACHES, 1);
+	else if (!counts && entry->counted)
+		quota_discharge(quotas, entry->space, QUOTA_CACHES, 1);
+	entry->counted = counts;
+}
+
+void disk_settle(uint64_t space, const char *name)
+{
+	struct disk_entry *entry = disk_find(space, name);
+
+	if (entry)
+		count(entry, !store_find(&treekvd.store, space, name));
+}
+
 /* The entry of that name, made if it is not there; NULL: no memory. */
 static struct disk_entry *entry_of(uint64_t space, const char *name)
 {
@@ -69,6 +88,7 @@ static struct disk_entry *entry_of(uint64_t space, const char *name)
 		if (entries)
 			entries->prev = entry;
 		entries = entry;
+		disk_settle(space, name);
 	}
 	entry->seen = true;
 	return entry;
@@ -123,6 +143,7 @@ void disk_forget(uint64_t space, const char *name)
 	*(entry->prev ? &entry->prev->next : &entries) = entry->next;
 	if (entry->next)
 		entry->next->prev = entry->prev;
+	count(entry, false);
 	free(entry->info);
 	free(entry);
 }

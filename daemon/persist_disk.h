@@ -22,6 +22,7 @@ struct disk_entry {
 	struct snapshot_info *info; /* NULL: it cannot be read as one */
 	struct snapshot_error why; /* then */
 	bool parked; /* to make room; any attach brings it back */
+	bool counted; /* as a cache: there is none of that name in memory */
 	bool seen; /* by the scan that is under way */
 };
 
@@ -46,6 +47,12 @@ void disk_damaged(uint64_t space, const char *name, const char *why);
 
 /* Is there a file of that name, whatever is in it? */
 bool disk_has(const char *root, uint64_t space, const char *name);
+
+/*
+ * A cache of that name has come into memory, or left it: a file counts as a
+ * cache, by quota, while there is none.
+ */
+void disk_settle(uint64_t space, const char *name);
 
 void disk_forget(uint64_t space, const char *name);
 

@@ -20,6 +20,7 @@
 #include "daemon/report.h"
 #include "daemon/service.h"
 #include "daemon/takeover.h"
+#include "daemon/tenant.h"
 #include "proto/barrier.h"
 
 #define CONTROL_RING 1024
@@ -53,6 +54,7 @@ static void on_adopted(struct cache *cache)
 	struct lease *lease;
 
 	store_add(&treekvd.store, cache);
+	disk_settle(cache_space(cache), cache->name);
 	keep_added(cache);
 	worker_give(control_least_loaded(), cache, &cache->give);
 	if (cache_is_frozen(cache) ||
@@ -135,6 +137,9 @@ int control_start(const struct config *config, const char **why)
 	treekvd.kept = service_has_store();
 	store_init(&treekvd.store, config->pool);
 	*why = "out of memory";
+	r = tenant_configure(config);
+	if (r)
+		return r;
 	r = prefixes_init(&treekvd.prefixes);
 	if (r)
 		return r;
@@ -206,6 +211,7 @@ unsigned int control_stop(void)
 	prefill_exit();
 	report_kept_exit();
 	prefixes_exit(&treekvd.prefixes);
+	quota_exit(&treekvd.store.quotas);
 	loop_exit(&treekvd.loop);
 	return unsaved;
 }

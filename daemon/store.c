@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSD-2-Clause
 #include <errno.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "daemon/store.h"
 
@@ -8,6 +9,19 @@ void store_init(struct store *store, uint64_t pool)
 {
 	memset(store, 0, sizeof(*store));
 	store->pool = pool;
+	quota_init(&store->quotas, geteuid());
+}
+
+void store_charge(struct store *store, uint64_t space, uint64_t bytes)
+{
+	store->used += bytes;
+	quota_charge(&store->quotas, space, QUOTA_BYTES, bytes);
+}
+
+void store_discharge(struct store *store, uint64_t space, uint64_t bytes)
+{
+	store->used -= bytes;
+	quota_discharge(&store->quotas, space, QUOTA_BYTES, bytes);
 }
 
 /* FNV-1a: the caches are thousands at most, whoever makes them collide. */
@@ -55,7 +69,8 @@ void store_add(struct store *store, struct cache *cache)
 	cache->next = NULL;
 	*(store->last ? &store->last->next : &store->first) = cache;
 	store->last = cache;
-	store->used += cache_bytes(cache);
+	store_charge(store, cache_space(cache), cache_bytes(cache));
+	quota_charge(&store->quotas, cache_space(cache), QUOTA_CACHES, 1);
 	store->caches++;
 	store->changed = true;
 	cache->park.key = hash_of(cache_space(cache), cache->name);
@@ -72,6 +87,11 @@ static void unchain(struct store *store, struct cache *cache)
 	*at = cache->chain;
 }
 
+static void uncount(struct store *store, const struct cache *cache)
+{
+	quota_discharge(&store->quotas, cache_space(cache), QUOTA_CACHES, 1);
+}
+
 void store_unname(struct store *store, struct cache *cache)
 {
 	if (!cache->named)
@@ -79,16 +99,26 @@ void store_unname(struct store *store, struct cache *cache)
 	unchain(store, cache);
 	cache->named = false;
 	store->dropped++;
+	if (cache->parked) /* its file counts from now on */
+		uncount(store, cache);
 	park_queue_remove(&store->queue, &cache->park, cache->parked);
 }
 
 void store_give(struct store *store, struct cache *cache,
 		const struct access_what *what)
 {
+	uint64_t bytes = cache_bytes(cache);
+	uint64_t space = cache_space(cache);
+
 	unchain(store, cache);
 	cache_set_owner(cache, what, cache->shared);
 	chain(store, cache);
 	cache->park.key = hash_of(cache_space(cache), cache->name);
+	store_discharge(store, space, bytes);
+	quota_discharge(&store->quotas, space, QUOTA_CACHES, 1);
+	space = cache_space(cache);
+	store_charge(store, space, bytes);
+	quota_charge(&store->quotas, space, QUOTA_CACHES, 1);
 }
 
 void store_park(struct store *store, struct cache *cache)
@@ -124,7 +154,9 @@ void store_remove(struct store *store, struct cache *cache)
 
 void store_release(struct store *store, const struct cache *cache)
 {
-	store->used -= cache_bytes(cache);
+	store_discharge(store, cache_space(cache), cache_bytes(cache));
+	if (!cache->parked)
+		uncount(store, cache);
 	store->leaving--;
 	store->leaving_bytes -= cache_bytes(cache);
 	store->settled++;

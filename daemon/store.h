@@ -11,6 +11,7 @@
 
 #include "daemon/cache.h"
 #include "daemon/park_queue.h"
+#include "daemon/quota.h"
 
 #define STORE_BUCKETS 4096
 
@@ -29,6 +30,7 @@ struct store {
 	uint64_t settled; /* have left, or stay after all, or are restored */
 	bool changed; /* since park_look() has looked: more is used, or idle */
 	struct park_queue queue; /* those with a name: who is parked first */
+	struct quotas quotas;
 };
 
 void store_init(struct store *store, uint64_t pool);
@@ -58,6 +60,13 @@ void store_parked(struct store *store, struct cache *cache, bool stays);
 /* It is somebody else's from now on; its name must be free there. */
 void store_give(struct store *store, struct cache *cache,
 		const struct access_what *what);
+
+/*
+ * Memory that is not a cache's, or not yet: charged to the pool and to a space;
+ * and given back.
+ */
+void store_charge(struct store *store, uint64_t space, uint64_t bytes);
+void store_discharge(struct store *store, uint64_t space, uint64_t bytes);
 
 /* A cache is on its way out: is forgotten; gives its bytes back to the pool. */
 void store_leave(struct store *store, const struct cache *cache);

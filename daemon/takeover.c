@@ -25,8 +25,10 @@
 #include "daemon/lease.h"
 #include "daemon/log.h"
 #include "daemon/prefill.h"
+#include "daemon/report.h"
 #include "daemon/service.h"
 #include "daemon/takeover.h"
+#include "daemon/tenant.h"
 #include "proto/barrier.h"
 
 #define SLICE	   (UINT64_C(1) << 20) /* bytes copied between looks at others */
@@ -39,6 +41,7 @@ struct takeover {
 		     const char *why);
 	void *arg;
 	struct cache *cache;
+	uint64_t space; /* that the copy is charged to */
 	struct cache_rows copy;
 	char stored[SERVICE_NAME_MAX + 1];
 	struct loop_op kept; /* the barrier */
@@ -57,6 +60,7 @@ struct ghost {
 	LIST_ENTRY(ghost) link;
 	struct loop_op death;
 	int pidfd;
+	uint64_t space;
 	uint64_t bytes;
 };
 
@@ -236,14 +240,14 @@ static void on_ghost_gone(struct loop_op *op, int res, unsigned int flags)
 
 	(void)res;
 	(void)flags;
-	treekvd.store.used -= ghost->bytes;
+	store_discharge(&treekvd.store, ghost->space, ghost->bytes);
 	LIST_REMOVE(ghost, link);
 	close(ghost->pidfd);
 	free(ghost);
 }
 
 /* Without memory for it the bytes stay charged: wrong on the safe side. */
-static void haunt(int pidfd, uint64_t bytes)
+static void haunt(int pidfd, uint64_t space, uint64_t bytes)
 {
 	struct ghost *ghost = calloc(1, sizeof(*ghost));
 
@@ -252,6 +256,7 @@ static void haunt(int pidfd, uint64_t bytes)
 	ghost->pidfd = fcntl(pidfd, F_DUPFD_CLOEXEC, 3);
 	if (ghost->pidfd < 0)
 		goto out;
+	ghost->space = space;
 	ghost->bytes = bytes;
 	ghost->death.done = on_ghost_gone;
 	LIST_INSERT_HEAD(&ghosts, ghost, link);
@@ -285,7 +290,7 @@ static void end(struct takeover *t, int error, const char *why)
 
 static void fail(struct takeover *t, int error, const char *what)
 {
-	treekvd.store.used -= t->cache->rows_size;
+	store_discharge(&treekvd.store, t->space, t->cache->rows_size);
 	end(t, error, what);
 }
 
@@ -303,10 +308,10 @@ static void on_published(struct worker_job *job)
 		memcpy(cache->stored, t->stored, sizeof(cache->stored));
 	}
 	if (lease) {
-		haunt(lease->pidfd, cache->rows_size);
+		haunt(lease->pidfd, t->space, cache->rows_size);
 		control_end_lease(lease);
 	} else {
-		treekvd.store.used -= cache->rows_size;
+		store_discharge(&treekvd.store, t->space, cache->rows_size);
 	}
 	end(t, 0, NULL);
 }
@@ -417,7 +422,8 @@ int takeover_start(struct cache *cache,
 	t->arg = arg;
 	t->cache = cache;
 	t->barrier = -1;
-	treekvd.store.used += cache->rows_size;
+	t->space = cache_space(cache);
+	store_charge(&treekvd.store, t->space, cache->rows_size);
 	LIST_INSERT_HEAD(&takeovers, t, link);
 	run(t, copy_slice, on_copied);
 	return 0;
@@ -478,10 +484,15 @@ void takeover_on_break(struct conn *conn, uint64_t id,
 		return;
 	why = refusal(cache, &r);
 	if (!why) {
-		breaker = calloc(1, sizeof(*breaker));
-		r = breaker ?
-			    takeover_start(cache, on_broken, breaker, &error) :
-			    -ENOMEM;
+		r = report_sees_all(conn) ?
+			    0 :
+			    tenant_bytes(cache_space(cache), cache->rows_size,
+					 error.text, sizeof(error.text));
+		breaker = r ? NULL : calloc(1, sizeof(*breaker));
+		if (!r && !breaker)
+			r = -ENOMEM;
+		if (!r)
+			r = takeover_start(cache, on_broken, breaker, &error);
 		why = r ? error.text : NULL;
 	}
 	if (why) {

@@ -225,16 +225,22 @@ static void test_refused_flags_say_why(void **state)
 		"--socket, --state-dir, --pool, --huge-pages, "
 		"--workers, --log-level, --snapshot-every, "
 		"--snapshot-rate, --snapshot-on-stop, "
-		"--snapshot-limit, --restore, --high-water, --ready, --reclaim-named, --reclaim-anonymous, --reclaim-frozen, "
-		"--metrics, --metrics-tenants, --config, --keeper; see treekvd --help\n");
+		"--snapshot-limit, --restore, --high-water, --ready, "
+		"--reclaim-named, --reclaim-anonymous, --reclaim-frozen, "
+		"--metrics, --metrics-tenants, --quota-bytes, --quota-caches, "
+		"--quota-connections, --quota-requests, --quota, --config, "
+		"--keeper; see treekvd --help\n");
 	assert_refused(
 		"here", NULL,
 		"treekvd: there is no option 'here'; there are "
 		"--socket, --state-dir, --pool, --huge-pages, "
 		"--workers, --log-level, --snapshot-every, "
 		"--snapshot-rate, --snapshot-on-stop, "
-		"--snapshot-limit, --restore, --high-water, --ready, --reclaim-named, --reclaim-anonymous, --reclaim-frozen, "
-		"--metrics, --metrics-tenants, --config, --keeper; see treekvd --help\n");
+		"--snapshot-limit, --restore, --high-water, --ready, "
+		"--reclaim-named, --reclaim-anonymous, --reclaim-frozen, "
+		"--metrics, --metrics-tenants, --quota-bytes, --quota-caches, "
+		"--quota-connections, --quota-requests, --quota, --config, "
+		"--keeper; see treekvd --help\n");
 	assert_refused("--pool", NULL, "treekvd: --pool lacks its SIZE\n");
 	assert_refused("--workers", "0",
 		       "treekvd: workers cannot be '0'; it is a number from "
@@ -269,17 +275,19 @@ static void test_refused_files_name_the_line(void **state)
 		"2: there is no option 'worker'; there are "
 		"socket, state-dir, pool, huge-pages, workers, "
 		"log-level, snapshot-every, snapshot-rate, "
-		"snapshot-on-stop, snapshot-limit, restore, high-water, ready, reclaim-named, reclaim-anonymous, reclaim-frozen, "
-		"metrics, "
-		"metrics-tenants");
+		"snapshot-on-stop, snapshot-limit, restore, high-water, "
+		"ready, reclaim-named, reclaim-anonymous, reclaim-frozen, "
+		"metrics, metrics-tenants, quota-bytes, quota-caches, "
+		"quota-connections, quota-requests, quota");
 	assert_file_refused(
 		"config = /etc/other\n",
 		"1: there is no option 'config'; there are "
 		"socket, state-dir, pool, huge-pages, workers, "
 		"log-level, snapshot-every, snapshot-rate, "
-		"snapshot-on-stop, snapshot-limit, restore, high-water, ready, reclaim-named, reclaim-anonymous, reclaim-frozen, "
-		"metrics, "
-		"metrics-tenants");
+		"snapshot-on-stop, snapshot-limit, restore, high-water, "
+		"ready, reclaim-named, reclaim-anonymous, reclaim-frozen, "
+		"metrics, metrics-tenants, quota-bytes, quota-caches, "
+		"quota-connections, quota-requests, quota");
 	assert_file_refused("workers 2\n",
 			    "1: 'workers 2' is not of the form name = value");
 	assert_file_refused("pool =\n",
