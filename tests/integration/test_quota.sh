@@ -9,49 +9,9 @@
 # shellcheck source=tests/integration/lib.sh
 . "$(dirname "$0")/lib.sh"
 
-if [ "$(id -u)" -ne 0 ]; then
-	skip "several users: not root"
-	exit 77
-fi
-need setpriv "several users"
+# shellcheck source=tests/integration/users.sh
+. "$(dirname "$0")/users.sh"
 need python3 "connections by the hundred"
-
-alice=61001
-bob=61002
-team=61100
-
-# as USER COMMAND...: both are in the group; what it says is in out and err
-as()
-{
-	user=$1
-	shift
-	setpriv --reuid="$user" --regid="$user" --groups=$team "$@" \
-		>"$dir/out" 2>"$dir/err" </dev/null
-}
-
-ctl()
-{
-	user=$1
-	shift
-	as "$user" "$dir/bin/treekvctl" "$@"
-}
-
-writer()
-{
-	user=$1
-	shift
-	as "$user" "$dir/bin/kvwriter" "$@"
-}
-
-# figure WHO KIND used|limit: as root sees it
-figure()
-{
-	"$treekvctl" quota --json | python3 -B -c '
-import json, sys
-for account in json.load(sys.stdin):
-    if account["who"] == sys.argv[1]:
-        print(account[sys.argv[2]][sys.argv[3]])' "$@"
-}
 
 # opens N connections as a user, says how many were taken in and the first
 # refusal, and holds them until its input ends
