@@ -391,11 +391,11 @@ class Torture:
                 print(f"# {told - self.begun:.0f} s: {dict(self.totals)}",
                       flush=True)
         self.wait_until_up()
-        self.sharing.check()
         self.sharing.stop()
         for cache in self.writing():
             cache.writer.kill()
             self.join(cache)
+        self.sharing.check()
         for cache in self.caches:
             if cache.hole is not None:
                 self.ctl("drop", cache.name)
@@ -405,7 +405,6 @@ class Torture:
             self.join(cache)
         self.keeper.terminate()
         self.keeper.wait()
-
 
     # ---- what the daemons said of it ----
 
