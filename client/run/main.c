@@ -235,6 +235,7 @@ static void fill_spec(const struct program *p, struct treekv_spec *spec)
 		.recent = (uint32_t)o->recent,
 		.slack = (uint32_t)o->slack,
 		.ids = (uint32_t)(ids < IDS_MAX ? ids : IDS_MAX),
+		.mode = (uint32_t)o->mode,
 	};
 	memcpy(spec->model, m->id, sizeof(spec->model));
 }

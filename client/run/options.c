@@ -26,6 +26,7 @@ enum kind {
 	KIND_DTYPE,
 	KIND_METHOD,
 	KIND_POOLING,
+	KIND_MODE,
 };
 
 struct option {
@@ -121,6 +122,9 @@ static const struct option table[] = {
 	{ "cache", 0, KIND_TEXT, "NAME", AT(cache), 0, 0, 0,
 	  "the cache's name; one that exists goes on, with the options it was "
 	  "made with (without: anonymous)" },
+	{ "mode", 0, KIND_MODE, "MODE", AT(mode), AT(mode_given), 0, 0,
+	  "who may read and write a cache that is made, as of a file: 0640 "
+	  "(0600, a group's 0660)" },
 	{ "prefix-cache", 0, KIND_FLAG, NULL, AT(prefix_cache), 0, 0, 0,
 	  "read a prompt once: keep it frozen, and share its rows" },
 	{ "local", 0, KIND_FLAG, NULL, AT(local), 0, 0, 0,
@@ -246,6 +250,21 @@ static int parse_pooling(enum treekv_pooling *to, const char *text)
 	return 0;
 }
 
+static int parse_mode(uint64_t *to, const char *text)
+{
+	char *end;
+
+	errno = 0;
+	*to = strtoull(text, &end, 8);
+	if (!isdigit((unsigned char)*text) || *end || errno || !*to ||
+	    *to & ~(uint64_t)0666)
+		return refuse(
+			"--mode %s: must be octal, of r (4) and w (2) for "
+			"owner, group and others, as 0640",
+			text);
+	return 0;
+}
+
 /* @text is NULL for options that have no argument. */
 static int apply(struct options *options, const struct option *o,
 		 const char *text)
@@ -284,6 +303,8 @@ static int apply(struct options *options, const struct option *o,
 		return 0;
 	case KIND_POOLING:
 		return parse_pooling(to, text);
+	case KIND_MODE:
+		return parse_mode(to, text);
 	}
 	return -EINVAL;
 }
@@ -442,6 +463,8 @@ static int check_input(const struct options *o)
 		  "--append and --perplexity exclude each other" },
 		{ o->local && o->cache,
 		  "--local has no named caches: leave out --cache" },
+		{ o->local && o->mode_given,
+		  "--local is this process's own: leave out --mode" },
 		{ o->local && o->socket,
 		  "--local needs no daemon: leave out --socket" },
 		{ o->lockstep && o->slack_given && o->slack != 1,

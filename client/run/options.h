@@ -56,6 +56,8 @@ struct options {
 	bool dtype_given;
 	uint64_t threads; /* 0: by the model's size */
 	const char *cache;
+	uint64_t mode; /* 0: as is usual */
+	bool mode_given;
 	bool local;
 	const char *socket;
 	uint64_t timeout_ms;

@@ -197,8 +197,27 @@ test_one_writer_at_a_time()
 		"budget 128, asked for 64"
 }
 
+test_a_mode_is_what_it_is_made_with()
+{
+	"$run" --cache moded --mode 0640 --prompt "It was" --generate 1 \
+		>"$dir/out" 2>"$dir/err"
+	check "who may read is said when a cache is made" \
+		[ "$(field moded mode)" = 0640 ]
+	"$run" --cache moded --mode 0600 --generate 2 >"$dir/out" 2>"$dir/err"
+	check "one that exists keeps its mode" \
+		[ "$(field moded mode)" = 0640 ]
+	"$run" --cache other --mode 0755 --prompt x 2>"$dir/refused" &&
+		not_ok "another mode is refused" "$dir/refused"
+	says "another mode is refused" "$dir/refused" \
+		"--mode 0755: must be octal"
+	"$run" --local --mode 0600 --prompt x 2>"$dir/refused" &&
+		not_ok "so is one of no cache" "$dir/refused"
+	says "so is one of no cache" "$dir/refused" "leave out --mode"
+}
+
 start_daemon
 make_text
+test_a_mode_is_what_it_is_made_with
 test_lockstep_is_local_to_the_bit
 test_slack_changes_little
 test_a_successor_writes_what_the_killed_one_would_have
