@@ -12,6 +12,7 @@ beside this file.
 import json
 import os
 import pathlib
+import signal
 import subprocess
 import sys
 import tempfile
@@ -95,7 +96,13 @@ def show(rows, pages):
         print(note)
 
 
+def end_orderly():
+    """Servers end and huge pages are given back, whoever ends us."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("ended by SIGTERM"))
+
+
 def main():
+    end_orderly()
     build = pathlib.Path(sys.argv[1]).resolve()
     target = build / "bench"
     target.mkdir(parents=True, exist_ok=True)

@@ -28,7 +28,7 @@ import subprocess
 import sys
 import tempfile
 
-from bench import measure, topics_of, wanted_rows
+from bench import end_orderly, measure, topics_of, wanted_rows
 from judge import columns, ratio_of, samples_of, short
 from setting import Setting, huge_pages, say
 
@@ -190,6 +190,7 @@ def show(result):
 
 
 def main():
+    end_orderly()
     build = pathlib.Path(sys.argv[1]).resolve()
     revision = git("rev-parse", "--verify", sys.argv[2] + "^{commit}")
     words = sys.argv[4:]
