@@ -35,7 +35,7 @@ from setting import Setting, huge_pages, say
 FALSE_SHARE = 0.01
 EXACT = 14
 FLIPS = 20000
-MORE_IS_BETTER = ("tokens/s", "MiB/s", "1/s", "%")
+MORE_IS_BETTER = ("tokens/s", "MiB/s", "GB/s", "1/s", "%")
 
 
 # ---- the other build ----

@@ -24,6 +24,17 @@ def is_at_most(limit):
     return ("ours", "<=", limit)
 
 
+def machine():
+    """No comparison: what other rows can be held against."""
+    yield "machine.copy", "memcpy of 64 MiB", None, "GB/s", None
+    yield "machine.read", "64 MiB read", None, "GB/s", None
+    yield "machine.syscall", "a system call", None, "ns", None
+    yield "machine.echo", "wake another process, and back", None, "us", None
+    yield "machine.page", "first touch of a page", None, "ns", None
+    yield "machine.page.huge", "mmap of a huge page and its first touch", \
+        None, "us", None
+
+
 def round_trips():
     """Requests over an open connection, and how they end 99 times of 100."""
     requests = [
@@ -195,6 +206,7 @@ def watching():
            None, "% of a core", is_at_most(2))
 
 
-ROWS = [row for part in (round_trips, attaches, creations, steps, evictions,
-                         publications, runs, persisted, many, watching)
+ROWS = [row for part in (machine, round_trips, attaches, creations, steps,
+                         evictions, publications, runs, persisted, many,
+                         watching)
         for row in part()]

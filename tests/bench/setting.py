@@ -10,6 +10,7 @@ import os
 import pathlib
 import random
 import shutil
+import socket
 import subprocess
 import sys
 import time
@@ -82,9 +83,14 @@ def huge_pages(wanted):
 
 # ---- processes of our own ----
 
+def listens(path):
+    with socket.socket(socket.AF_UNIX) as one:
+        return one.connect_ex(str(path)) == 0
+
+
 def wait_for_socket(process, path, log):
-    deadline = time.monotonic() + 10
-    while not path.exists():
+    deadline = time.monotonic() + 30
+    while not listens(path):
         if process.poll() is not None or time.monotonic() > deadline:
             raise RuntimeError(f"{process.args[0]} does not listen on {path}:\n"
                                + log.read_text())
@@ -149,16 +155,16 @@ class Setting:
 
     @contextlib.contextmanager
     def daemon(self, pages="never", *options, state=None):
-        socket = self.path("d").with_suffix(".sock")
-        state = state or socket.with_suffix(".state")
-        command = [self.build / "bin/treekvd", "--socket", socket,
+        path = self.path("d").with_suffix(".sock")
+        state = state or path.with_suffix(".state")
+        command = [self.build / "bin/treekvd", "--socket", path,
                    "--state-dir", state, "--huge-pages", pages,
                    "--log-level", "warning", *options]
         for name, value in (("--snapshot-on-stop", "no"), ("--ready", "0")):
             if name not in options and name in self.options():
                 command += [name, value]
-        with server(command, socket) as process:
-            yield Daemon(process, socket, state)
+        with server(command, path) as process:
+            yield Daemon(process, path, state)
 
     def peer(self, name):
         """Its program, None where it is missing, which is remembered."""

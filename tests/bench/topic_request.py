@@ -33,6 +33,7 @@ def measure_create(setting):
 
 
 TOPICS = [
+    Topic(("machine.*",), lambda setting: setting.program("machine"), huge=1),
     Topic(("request.*",), measure_request),
     Topic(("lookup.*",), measure_lookup),
     Topic(("attach.64", "attach.64.*"),
