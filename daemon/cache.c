@@ -163,12 +163,14 @@ int cache_new(struct cache **ret, const char *name, struct shm_spec *spec,
 	uint32_t flags = 0;
 	int r = -ENOMEM;
 
+	if (cache) { /* what cache_free() goes by */
+		cache->rows_fd = cache->index_fd = -1;
+		cache->index_ro_fd = cache->rows_ro_fd = -1;
+	}
 	if (!cache || !layers) {
 		snprintf(why->text, sizeof(why->text), "out of memory");
 		goto out;
 	}
-	cache->rows_fd = cache->index_fd = -1;
-	cache->index_ro_fd = cache->rows_ro_fd = -1;
 	snprintf(cache->name, sizeof(cache->name), "%s", name);
 	layout_init(&layout, layers, spec, budgets, fork);
 	r = index_make(cache, layout.index_size, huge, &flags);
