@@ -125,15 +125,23 @@ struct creation {
 	int error; /* of filling them */
 };
 
-/* The answer goes there; nobody else's does. */
+/* The cache goes there, and nowhere else: there is one lease. */
 static void creation_connect(struct creation *creation, struct conn *conn,
 			     uint64_t id)
 {
-	if (creation->conn)
-		*conn_data(creation->conn) = NULL;
+	struct conn *former = creation->conn;
+	uint64_t former_id = creation->id;
+
+	if (former)
+		*conn_data(former) = NULL;
 	creation->conn = conn;
 	creation->id = id;
 	*conn_data(conn) = creation;
+	if (former)
+		control_refuse(former, former_id, -ECANCELED,
+			       "cache %s was asked for again on another "
+			       "connection, which has it",
+			       creation->cache->name);
 }
 
 /* The end of it. @error: why there is no cache, which @what says. */
@@ -499,6 +507,10 @@ int control_room(const struct name *name, struct shm_spec *spec,
 	*bytes = cache_bytes_wanted(
 		spec, budgets, fork,
 		(enum config_huge_pages)treekvd.config->huge_pages);
+	if (*bytes == UINT64_MAX) {
+		snprintf(why, size, "the daemon has no memory");
+		return -ENOMEM;
+	}
 	r = tenant_room(name, *bytes, why, size);
 	if (!r)
 		r = pool_check(*bytes, bytes, why, size);
