@@ -130,14 +130,18 @@ static int admit(struct listener *listener, int fd)
 {
 	char why[512] = "";
 	int r = conn_new(listener, fd, why, sizeof(why));
+	const char *text = "treekvd cannot tell who connects; try again";
 
-	if (r) {
-		conn_turn_away(fd, r,
-			       *why	    ? why :
-			       r == -ENOMEM ? "treekvd is out of memory" :
-					      full_text);
-		close(fd);
-	}
+	if (!r)
+		return 0;
+	if (*why)
+		text = why;
+	else if (r == -ENOMEM)
+		text = "treekvd is out of memory";
+	else if (is_exhausted(-r))
+		text = full_text;
+	conn_turn_away(fd, r, text);
+	close(fd);
 	return r;
 }
 
