@@ -43,6 +43,7 @@ struct takeover {
 	struct cache *cache;
 	uint64_t space; /* that the copy is charged to */
 	struct cache_rows copy;
+	struct ghost *ghost; /* for when it is done; NULL: nobody holds it */
 	char stored[SERVICE_NAME_MAX + 1];
 	struct loop_op kept; /* the barrier */
 	int barrier;
@@ -234,6 +235,15 @@ static bool publish_slice(struct worker_task *task, struct staging *staging)
 
 /* ---- the rest: on the control thread ---- */
 
+static struct ghost *ghost_free(struct ghost *ghost)
+{
+	if (!ghost)
+		return NULL;
+	close(ghost->pidfd);
+	free(ghost);
+	return NULL;
+}
+
 static void on_ghost_gone(struct loop_op *op, int res, unsigned int flags)
 {
 	struct ghost *ghost = loop_entry(op, struct ghost, death);
@@ -242,28 +252,37 @@ static void on_ghost_gone(struct loop_op *op, int res, unsigned int flags)
 	(void)flags;
 	store_discharge(&treekvd.store, ghost->space, ghost->bytes);
 	LIST_REMOVE(ghost, link);
-	close(ghost->pidfd);
-	free(ghost);
+	ghost_free(ghost);
 }
 
-/* Without memory for it the bytes stay charged: wrong on the safe side. */
-static void haunt(int pidfd, uint64_t space, uint64_t bytes)
+/* While it can still be refused. Return: 0 or a negative errno. */
+static int ghost_new(struct ghost **ret, const struct lease *lease)
 {
 	struct ghost *ghost = calloc(1, sizeof(*ghost));
+	int r;
 
-	if (!ghost || pidfd < 0)
-		goto out;
-	ghost->pidfd = fcntl(pidfd, F_DUPFD_CLOEXEC, 3);
-	if (ghost->pidfd < 0)
-		goto out;
-	ghost->space = space;
+	if (!ghost)
+		return -ENOMEM;
+	ghost->pidfd = fcntl(lease->pidfd, F_DUPFD_CLOEXEC, 3);
+	if (ghost->pidfd < 0) {
+		r = -errno;
+		free(ghost);
+		return r;
+	}
+	*ret = ghost;
+	return 0;
+}
+
+static void haunt(struct takeover *t, uint64_t bytes)
+{
+	struct ghost *ghost = t->ghost;
+
+	t->ghost = NULL;
+	ghost->space = t->space;
 	ghost->bytes = bytes;
 	ghost->death.done = on_ghost_gone;
 	LIST_INSERT_HEAD(&ghosts, ghost, link);
 	loop_poll_once(&treekvd.loop, ghost->pidfd, &ghost->death);
-	return;
-out:
-	free(ghost);
 }
 
 static void release_rows(struct errand *errand)
@@ -279,6 +298,7 @@ static void on_released(struct errand *errand)
 static void end(struct takeover *t, int error, const char *why)
 {
 	LIST_REMOVE(t, link);
+	ghost_free(t->ghost);
 	cache_rows_moved(t->cache);
 	if (t->barrier >= 0)
 		close(t->barrier);
@@ -291,6 +311,8 @@ static void end(struct takeover *t, int error, const char *why)
 static void fail(struct takeover *t, int error, const char *what)
 {
 	store_discharge(&treekvd.store, t->space, t->cache->rows_size);
+	if (*t->stored)
+		service_forget(t->stored);
 	end(t, error, what);
 }
 
@@ -307,12 +329,12 @@ static void on_published(struct worker_job *job)
 		service_forget(cache->stored);
 		memcpy(cache->stored, t->stored, sizeof(cache->stored));
 	}
-	if (lease) {
-		haunt(lease->pidfd, t->space, cache->rows_size);
-		control_end_lease(lease);
-	} else {
+	if (lease && t->ghost)
+		haunt(t, cache->rows_size);
+	else
 		store_discharge(&treekvd.store, t->space, cache->rows_size);
-	}
+	if (lease)
+		control_end_lease(lease);
 	end(t, 0, NULL);
 }
 
@@ -413,8 +435,14 @@ int takeover_start(struct cache *cache,
 			 "the pool has no room for a copy of its rows; drop "
 			 "caches, or give the daemon a larger --pool");
 	else
+		r = cache->lease ? ghost_new(&t->ghost, cache->lease) : 0;
+	if (r && r != -ENOSPC)
+		snprintf(why->text, sizeof(why->text),
+			 "its holder cannot be watched: %s", strerror(-r));
+	if (!r)
 		r = cache_rows_new(&t->copy, cache, why);
 	if (r) {
+		ghost_free(t->ghost);
 		free(t);
 		return r;
 	}
@@ -511,7 +539,6 @@ void takeover_exit(void)
 
 	while ((ghost = LIST_FIRST(&ghosts))) {
 		LIST_REMOVE(ghost, link);
-		close(ghost->pidfd);
-		free(ghost);
+		ghost_free(ghost);
 	}
 }
