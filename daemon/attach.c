@@ -25,6 +25,7 @@
 #include "daemon/freeze.h"
 #include "daemon/handover.h"
 #include "daemon/lease.h"
+#include "daemon/log.h"
 #include "daemon/lookup.h"
 #include "daemon/park.h"
 #include "daemon/persist.h"
@@ -142,9 +143,33 @@ static void grant_reader(struct conn *conn, uint64_t id, struct cache *cache)
 	}
 }
 
+void control_resume_lease(struct cache *cache)
+{
+	struct lease *lease;
+	int r = -ESRCH;
+
+	if (!cache_is_frozen(cache))
+		r = lease_restore(&lease, cache, &treekvd.loop,
+				  control_writer_died, control_lease_over);
+	if (r && r != -ESRCH && !cache->barred)
+		log_error("lease not resumed",
+			  "name=%s pid=%u error=\"%s\" barred=1", cache->name,
+			  cache->index->lease_pid, strerror(-r));
+	cache->barred = r && r != -ESRCH;
+	if (!r)
+		treekvd.leases++;
+	if (r != -ESRCH)
+		return;
+	if (shm_load_relaxed(&cache->index->lease_id))
+		event_died_unseen(cache);
+	shm_store_relaxed(&cache->index->lease_id, 0);
+}
+
 /* Of somebody who has ended, but whose end has not been reported yet. */
 static void notice_death(struct cache *cache)
 {
+	if (cache && cache->barred)
+		control_resume_lease(cache);
 	if (cache && cache->lease && lease_is_dead(cache->lease->pidfd))
 		control_writer_died(cache->lease);
 }
@@ -272,6 +297,12 @@ static void attach_writer(struct conn *conn, uint64_t id, struct cache *cache,
 			       "cache %s is frozen: nobody writes it any more; "
 			       "fork it, or attach to read it",
 			       cache->name);
+	else if (cache->barred)
+		control_refuse(conn, id, -EBUSY,
+			       "process %u may still write cache %s, and the "
+			       "daemon lacks memory or descriptors to watch "
+			       "it; raise LimitNOFILE, or try again",
+			       cache->index->lease_pid, cache->name);
 	else if (prefill_holds(cache))
 		prefill_wait(conn, id, cache, nonce);
 	else if (has_got_it(cache, conn, nonce))
@@ -317,6 +348,8 @@ static struct lease *own_lease(const struct conn *conn, uint64_t number,
 	struct lease *lease;
 
 	for (; cache; cache = cache->next) {
+		if (cache->barred)
+			control_resume_lease(cache);
 		lease = cache->lease;
 		if (lease &&
 		    (number ? lease->id == number :

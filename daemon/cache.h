@@ -49,6 +49,7 @@ struct cache {
 	struct shm_index *index;
 	const struct shm_rows *rows;
 	struct lease *lease; /* NULL: nobody writes */
+	bool barred; /* but for whom the index names: he cannot be watched */
 	struct worker *worker;
 	struct cache *next; /* in the store, by age */
 	struct cache *prev;

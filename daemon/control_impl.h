@@ -169,6 +169,13 @@ struct cache *control_look_up(uint64_t space, const char *name);
 int control_grant(struct conn *conn, uint64_t id, struct cache *cache,
 		  bool created, uint64_t nonce);
 
+/*
+ * Takes up the lease that the index of an adopted cache records. If its holder
+ * can be watched just as little as be ruled out, the cache is barred, to be
+ * asked about again whenever somebody wants it.
+ */
+void control_resume_lease(struct cache *cache);
+
 /* The lease of that number, if the peer holds it; else refuses: NULL. */
 struct lease *control_own_lease(struct conn *conn, uint64_t id,
 				uint64_t number);

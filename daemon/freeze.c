@@ -195,7 +195,7 @@ static const char *refusal(const struct cache *cache, int *error)
 		       "again";
 	if (prefill_holds(cache))
 		return "a prompt is being committed to it; try again";
-	if (cache->lease)
+	if (cache->lease || cache->barred)
 		return "a process is writing it; it can do so itself, or "
 		       "detach";
 	return NULL;

@@ -54,8 +54,9 @@ static uint64_t end_of(const struct cache *cache)
 {
 	const struct shm_index *index = cache->index;
 
-	if (cache->pending || cache->lease || !cache->named || !index->ttl ||
-	    index->ttl > TTL_MAX || index->flags & SHM_CACHE_PINNED)
+	if (cache->pending || cache->lease || cache->barred || !cache->named ||
+	    !index->ttl || index->ttl > TTL_MAX ||
+	    index->flags & SHM_CACHE_PINNED)
 		return UINT64_MAX;
 	return shm_load_relaxed(&index->last_used) + index->ttl;
 }

@@ -100,10 +100,11 @@ static uint64_t process_identity(int pidfd, pid_t pid)
 	struct statfs fs;
 	struct stat st;
 
-	if (!fstatfs(pidfd, &fs) && fs.f_type == PIDFS_MAGIC &&
-	    !fstat(pidfd, &st))
-		return st.st_ino;
-	return start_time(pid);
+	if (fstatfs(pidfd, &fs))
+		return 0;
+	if (fs.f_type != PIDFS_MAGIC)
+		return start_time(pid);
+	return fstat(pidfd, &st) ? 0 : st.st_ino;
 }
 
 /* Watches holder and doorbell, which are set, and makes the cache his. */
@@ -195,6 +196,7 @@ int lease_restore(struct lease **ret, struct cache *cache, struct loop *control,
 	struct shm_index *index = cache->index;
 	pid_t pid = (pid_t)index->lease_pid;
 	struct lease *lease;
+	uint64_t identity;
 	int fd, r;
 
 	if (!index->lease_id || pid <= 0)
@@ -202,9 +204,15 @@ int lease_restore(struct lease **ret, struct cache *cache, struct loop *control,
 	fd = (int)syscall(SYS_pidfd_open, pid, 0);
 	if (fd < 0)
 		return -errno;
-	if (process_identity(fd, pid) != index->lease_start) {
+	identity = process_identity(fd, pid);
+	if (lease_is_dead(fd) || (identity && index->lease_start &&
+				  identity != index->lease_start)) {
 		close(fd);
 		return -ESRCH;
+	}
+	if (!identity && index->lease_start) {
+		close(fd);
+		return -EAGAIN;
 	}
 	r = lease_alloc(&lease, fd, pid, index->lease_uid);
 	if (r)

@@ -56,7 +56,7 @@ int lease_new(struct lease **ret, struct cache *cache, struct loop *control,
  * The holder has not come back yet, but may write all the same.
  *
  * Return: 0; -ESRCH it records none, or its holder has ended; or another
- * negative errno.
+ * negative errno: whether he lives cannot be told, or he cannot be watched.
  */
 int lease_restore(struct lease **ret, struct cache *cache, struct loop *control,
 		  void (*died)(struct lease *lease),

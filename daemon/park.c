@@ -88,7 +88,7 @@ static const char *obstacle_of(const struct cache *cache, int *error)
 	*error = -EBUSY;
 	if (!cache->named || cache->pending)
 		return "is being made, restored or dropped";
-	if (cache->lease || cache->ending)
+	if (cache->lease || cache->barred || cache->ending)
 		return "is being written; a process has its lease";
 	if (takeover_holds(cache) || prefill_holds(cache) ||
 	    freeze_holds(cache) || owner_holds(cache))

@@ -39,7 +39,7 @@ static const char *state_of(const struct cache *cache)
 		return "creating";
 	if (cache_is_frozen(cache))
 		return "frozen";
-	return cache->lease ? "writing" : "idle";
+	return cache->lease || cache->barred ? "writing" : "idle";
 }
 
 static void info_words(Treekv__CacheInfo *m, const struct cache *cache)

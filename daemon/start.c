@@ -51,21 +51,11 @@ static void stop_workers(void)
 
 static void on_adopted(struct cache *cache)
 {
-	struct lease *lease;
-
 	store_add(&treekvd.store, cache);
 	disk_settle(cache_space(cache), cache->name);
 	keep_added(cache);
 	worker_give(control_least_loaded(), cache, &cache->give);
-	if (cache_is_frozen(cache) ||
-	    lease_restore(&lease, cache, &treekvd.loop, control_writer_died,
-			  control_lease_over)) {
-		if (shm_load_relaxed(&cache->index->lease_id))
-			event_died_unseen(cache);
-		shm_store_relaxed(&cache->index->lease_id, 0);
-	} else {
-		treekvd.leases++;
-	}
+	control_resume_lease(cache);
 	lookup_add(cache);
 	if (cache_is_frozen(cache))
 		cache_shed(cache);
@@ -79,7 +69,7 @@ static void drop_adopted(void)
 	for (; cache; cache = next) {
 		next = cache->next;
 		if (cache->index->flags & SHM_CACHE_DROPPED ||
-		    (cache->ephemeral && !cache->lease))
+		    (cache->ephemeral && !cache->lease && !cache->barred))
 			control_drop(cache);
 	}
 }
