@@ -186,16 +186,31 @@ struct candidate {
 	struct stat st;
 	uint64_t magic;
 	int fork; /* an index that names a parent */
+	bool unread; /* what it is cannot be told: not even that it is none */
 };
 
 /* Looked at to sort them, and checked later. */
-static uint64_t word_at(int fd, off_t at)
+static uint64_t word_at(struct candidate *of, off_t at)
 {
 	uint64_t word = 0;
+	ssize_t n;
 
-	if (pread(fd, &word, sizeof(word), at) != sizeof(word))
-		return 0;
-	return word;
+	do
+		n = pread(of->from->fd, &word, sizeof(word), at);
+	while (n < 0 && errno == EINTR);
+	of->unread |= n < 0;
+	return n == sizeof(word) ? word : 0;
+}
+
+static void look_at(struct candidate *at, struct service_fd *fd)
+{
+	at->from = fd;
+	if (fstat(fd->fd, &at->st)) {
+		at->unread = true;
+	} else if (S_ISREG(at->st.st_mode)) {
+		at->magic = word_at(at, 0);
+		at->fork = !!word_at(at, offsetof(struct shm_index, parent_id));
+	}
 }
 
 /*
@@ -304,7 +319,7 @@ static void adopt_one(struct candidate *all, size_t n, struct candidate *at,
 		      struct cache *(*find)(uint64_t id),
 		      struct adopt_counts *counts)
 {
-	struct layout_error error = { .text = "" };
+	struct layout_error error = { .text = "out of memory" };
 	struct shm_index *index = map_index(at, &error);
 	struct cache *cache, *parent;
 	struct candidate *rows;
@@ -351,13 +366,15 @@ void adopt_all(struct service_fd *fds, size_t n,
 		return;
 	}
 	for (size_t i = 0; i < n; i++) {
-		if (fds[i].fd < 0 || fstat(fds[i].fd, &all[i].st))
-			continue;
-		all[i].from = &fds[i];
-		all[i].magic = word_at(fds[i].fd, 0);
-		all[i].fork = !!word_at(fds[i].fd,
-					offsetof(struct shm_index, parent_id));
+		if (fds[i].fd >= 0)
+			look_at(&all[i], &fds[i]);
 	}
+	for (size_t i = 0; i < n; i++)
+		if (all[i].from && all[i].unread) {
+			damaged(&all[i], "it cannot be read", ret);
+			take_namesakes(all, n, &all[i]);
+			take(&all[i]);
+		}
 	for (int forks = 0; forks < 2; forks++)
 		for (size_t i = 0; i < n; i++)
 			if (all[i].from && all[i].magic == SHM_INDEX_MAGIC &&
