@@ -411,6 +411,14 @@ static int grow_scratch(struct worker *w, uint32_t slots)
 	return 0;
 }
 
+static void make_ready(struct worker *w, struct cache *cache)
+{
+	if (grow_scratch(w, cache->slots) || list_add(&w->ready, cache))
+		shm_store_relaxed(&cache->index->armed, 1); /* ring again */
+	else
+		cache->ready = true;
+}
+
 static void run_give(struct worker_job *job)
 {
 	struct worker *w = job->worker;
@@ -462,13 +470,8 @@ static void on_bell(struct loop_op *op, int res, unsigned int flags)
 		hear(w, cache);
 	shm_store_relaxed(&cache->index->armed, 0);
 	shm_store_relaxed(&cache->index->waiting, 0);
-	if (cache->ready || cache->compaction.fault ||
-	    w->scratch_slots < cache->slots)
-		return;
-	if (list_add(&w->ready, cache))
-		shm_store_relaxed(&cache->index->armed, 1); /* ring again */
-	else
-		cache->ready = true;
+	if (!cache->ready && !cache->compaction.fault)
+		make_ready(w, cache);
 }
 
 static void run_watch(struct worker_job *job)
@@ -519,11 +522,8 @@ void worker_unhold(struct cache *cache)
 {
 	struct worker *w = cache->worker;
 
-	if (--cache->holds || !w || cache->ready || cache->compaction.fault ||
-	    w->scratch_slots < cache->slots)
-		return;
-	if (!list_add(&w->ready, cache))
-		cache->ready = true;
+	if (!--cache->holds && w && !cache->ready && !cache->compaction.fault)
+		make_ready(w, cache);
 }
 
 void worker_give(struct worker *worker, struct cache *cache,
