@@ -133,7 +133,8 @@ pages := $(patsubst %,$(O)/man/%,treekvd.8 treekvd.conf.5 treekvctl.1 \
 	treekv-run.1 treekv-top.1 treekv.3 treekv-probes.7)
 units := $(patsubst %,$(O)/systemd/%,treekvd.service treekvd.conf)
 
-unit_tests := $(patsubst tests/unit/%.c,$(O)/tests/%,\
+comma := ,
+unit_tests := $(O)/tests/test_faults $(patsubst tests/unit/%.c,$(O)/tests/%,\
 	$(wildcard tests/unit/test_*.c))
 unit_helpers := $(patsubst %.c,$(O)/%.o,$(filter-out tests/unit/test_%,\
 	$(wildcard tests/unit/*.c)))
@@ -150,7 +151,7 @@ fuzz_objs := $(daemon_objs) $(view_objs) $(lib_objs) $(local_objs) \
 		replay_step replay_trace) \
 	$(patsubst %.c,$(O)/%.o,$(filter-out tests/fuzz/fuzz_% \
 		tests/fuzz/play.c,$(wildcard tests/fuzz/*.c))) \
-	$(O)/tests/unit/plane.o
+	$(O)/tests/unit/plane.o $(O)/tests/unit/plane_clear.o
 # libFuzzer has a main() of its own and makes inputs; else play.c plays them.
 fuzz_main := $(if $(FUZZER),,$(O)/tests/fuzz/play.o)
 
@@ -343,6 +344,20 @@ $(O)/tests/fuzz/fuzz_%: $(O)/tests/fuzz/fuzz_%.o $(fuzz_main) \
 		-lm -pthread
 
 fuzz-targets: $(fuzz_targets)
+
+# With calls that fail when told to: those in the lines of fault.c's WRAP().
+fault_wraps := $(shell sed -n 's/^WRAP.[^,]*, [^,]*, \([a-z_0-9]*\),.*/\1/p' \
+	tests/fault/fault.c) syscall io_uring_submit io_uring_submit_and_wait \
+	loop_run control_start
+
+$(O)/tests/test_faults: $(patsubst tests/fault/%.c,$(O)/tests/fault/%.o,\
+		$(wildcard tests/fault/*.c)) $(O)/tests/unit/plane.o \
+		$(O)/tests/unit/plane_clear.o $(daemon_objs)
+	@mkdir -p $(@D)
+	$(say) LD $@
+	$(Q)$(CC) $(cflags) $(ldflags) $(addprefix -Wl$(comma)--wrap=,\
+		$(fault_wraps)) -o $@ $(sort $^) -lcmocka -luring \
+		-lprotobuf-c -lxxhash $(daemon_libs) -lm -pthread
 
 .SECONDARY:
 

@@ -94,6 +94,8 @@ static void take_prompt(struct shm_index *index, const struct shm_rows *rows)
 	bool more = true;
 	const char *why;
 
+	if (index->flags & SHM_CACHE_FROZEN) /* nobody has a lease of it */
+		return;
 	if (compact_prompt_begin(&c, &prompt) != COMPACT_PROMPT_SOUND)
 		return;
 	while (more)

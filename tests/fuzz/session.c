@@ -12,10 +12,10 @@
 #include <sys/eventfd.h>
 
 #include "daemon/control.h"
-#include "daemon/lease.h"
 #include "daemon/snapshot_format.h"
 #include "proto/barrier.h"
 #include "tests/fuzz/session.h"
+#include "tests/unit/plane_clear.h"
 
 #define BODY_MAX   4096
 #define OTHER_UID  65534
@@ -455,93 +455,6 @@ void session_act(struct session *s)
 
 /* ---- the end ---- */
 
-static struct plane_reply request(int fd, Treekv__Request *request)
-{
-	struct plane_reply reply;
-
-	plane_send(fd, request);
-	must(plane_read(fd, &reply));
-	while (reply.reply->body_case == TREEKV__REPLY__BODY_PROGRESS) {
-		plane_reply_free(&reply);
-		must(plane_read(fd, &reply));
-	}
-	return reply;
-}
-
-/* A lease of ours may be one that we have not been told of. */
-static void detach_all(int fd)
-{
-	const struct cache *cache = treekvd.store.first;
-
-	while (cache) {
-		Treekv__Request to = TREEKV__REQUEST__INIT;
-		Treekv__Detach detach = TREEKV__DETACH__INIT;
-		struct plane_reply reply;
-
-		if (!cache->lease || cache->lease->pid != getpid()) {
-			cache = cache->next;
-			continue;
-		}
-		to.body_case = TREEKV__REQUEST__BODY_DETACH;
-		to.detach = &detach;
-		detach.lease = cache->lease->id;
-		reply = request(fd, &to);
-		plane_reply_free(&reply);
-		cache = treekvd.store.first; /* others may have gone as well */
-	}
-}
-
-/* What this user has, in memory and on disk. */
-static void drop_all(int fd)
-{
-	Treekv__Request to = TREEKV__REQUEST__INIT;
-	Treekv__List list = TREEKV__LIST__INIT;
-	struct plane_reply listed, reply;
-
-	to.body_case = TREEKV__REQUEST__BODY_LIST;
-	to.list = &list;
-	listed = request(fd, &to);
-	for (size_t i = 0; i < listed.reply->list->n_cache; i++) {
-		const Treekv__CacheInfo *cache = listed.reply->list->cache[i];
-		Treekv__Drop drop = TREEKV__DROP__INIT;
-
-		to.body_case = TREEKV__REQUEST__BODY_DROP;
-		to.drop = &drop;
-		drop.name = cache->name;
-		drop.has_cache = cache->cache != 0;
-		drop.cache = cache->cache;
-		reply = request(fd, &to);
-		plane_reply_free(&reply);
-	}
-	plane_reply_free(&listed);
-}
-
-static bool is_empty(void *arg)
-{
-	(void)arg;
-	return !treekvd.store.caches && !treekvd.store.leaving &&
-	       !listener_connections(treekvd.listener);
-}
-
-static void clear_up(uid_t uid)
-{
-	struct peer peer = { .fd = -1 };
-
-	if (uid)
-		peer.fd = plane_connect_from(&peer.process, uid);
-	else
-		peer.fd = plane_connect();
-	must(peer.fd >= 0);
-	greet(&peer);
-	take_reply(NULL, &peer);
-	if (!uid)
-		detach_all(peer.fd);
-	drop_all(peer.fd);
-	hang_up(&peer);
-	if (peer.process)
-		plane_kill(peer.process);
-}
-
 void session_end(struct session *s)
 {
 	for (int i = 0; i < SESSION_PEERS; i++) {
@@ -551,16 +464,12 @@ void session_end(struct session *s)
 	}
 	for (int i = 0; i < SESSION_HELD; i++)
 		let_go(&s->held[i]);
-	clear_up(OTHER_UID);
-	clear_up(0);
+	plane_clear(OTHER_UID);
+	plane_clear(0);
 	tell("%u caches and %llu bytes left", treekvd.store.caches,
 	     (unsigned long long)treekvd.store.used);
-	plane_until(is_empty, NULL);
+	plane_await_end();
 	/* Whose lease was broken has the rows as long as he lives: we do. */
 	must(!treekvd.store.used || s->broken);
 	s->anew |= treekvd.store.used != 0;
-	must(!treekvd.leases);
-	must(!treekvd.store.dropped);
-	must(!treekvd.store.leaving_bytes);
-	must(!treekvd.store.parking && !treekvd.store.parking_bytes);
 }
