@@ -19,6 +19,7 @@ import tempfile
 
 import figures
 import topic_disk
+import topic_hostile
 import topic_load
 import topic_policy
 import topic_request
@@ -29,7 +30,8 @@ from rows import ROWS
 from setting import Setting, Unmeasured, huge_pages, say
 
 TOPICS = [topic for module in (topic_request, topic_policy, topic_run,
-                               topic_load, topic_disk, topic_watch)
+                               topic_load, topic_disk, topic_watch,
+                               topic_hostile)
           for topic in module.TOPICS]
 
 

@@ -191,6 +191,12 @@ def many():
     yield ("scale.caches.p99", "the same, 99 of 100", "10 caches", "us", None)
 
 
+def hostile():
+    yield ("hostile", "a step of an 8B-shaped cache beside a hostile client",
+           "beside a process that only computes", "us", None)
+    yield "hostile.alone", "the same", "beside nobody", "us", None
+
+
 def watching():
     yield ("watch", "treekv-run, watched by eBPF", "treekv-run, unwatched",
            "tokens/s", at_least(0.99))
@@ -208,5 +214,5 @@ def watching():
 
 ROWS = [row for part in (machine, round_trips, attaches, creations, steps,
                          evictions, publications, runs, persisted, many,
-                         watching)
+                         watching, hostile)
         for row in part()]

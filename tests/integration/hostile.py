@@ -385,18 +385,19 @@ def memory_part():
     for shape in ({}, {"layers": 3, "kv_heads": 5, "k_row": 4096,
                        "v_row": 4096, "budget": varint(100), "ids": 50}):
         for deed in DEEDS:
-            cache = Cache(f"m{n}", **shape)
+            name = f"m{os.getpid()}.{n}"
+            cache = Cache(name, **shape)
             descriptors_given(cache)
             deed(cache, rng)
             cache.ring()
-            for kind, body in ((8, text(1, f"m{n}")), (7, b""),
-                               (20, text(1, f"m{n}")), (60, text(1, f"m{n}")),
+            for kind, body in ((8, text(1, name)), (7, b""),
+                               (20, text(1, name)), (60, text(1, name)),
                                (33, number(1, cache.attached[1]) +
                                 text(2, varint(0) + varint(8))),
                                (40, number(1, cache.attached[2]) +
                                 number(2, 8) + text(3, varint(8)) +
                                 text(4, varint(1))),
-                               (50, text(1, f"m{n}") +
+                               (50, text(1, name) +
                                 number(2, cache.attached[2]))):
                 answer(request(kind, body), f"request {kind} on garbage")
             cache.end()
@@ -492,6 +493,16 @@ def crowd_part():
         s.close()
 
 
+def ceaseless_part():
+    """All of it, until somebody ends it; for who measures what that costs."""
+    print("ceaseless", flush=True)
+    with open(os.devnull, "w", encoding="utf-8") as sys.stdout:
+        while True:
+            for part in (framing_part, floods_part, messages_part, memory_part,
+                         descriptors_part):
+                part()
+
+
 PARTS = {
     "messages": messages_part,
     "framing": framing_part,
@@ -499,6 +510,7 @@ PARTS = {
     "floods": floods_part,
     "descriptors": descriptors_part,
     "crowd": crowd_part,
+    "ceaseless": ceaseless_part,
 }
 
 if __name__ == "__main__":
