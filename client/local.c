@@ -100,7 +100,10 @@ static void *map_private(uint64_t size)
 	void *at = mmap(NULL, size, PROT_READ | PROT_WRITE,
 			MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
 
-	return at == MAP_FAILED ? NULL : at;
+	if (at == MAP_FAILED)
+		return NULL;
+	madvise(at, size, MADV_DONTDUMP); /* as where there is a daemon */
+	return at;
 }
 
 static void spec_fill(struct shm_spec *to, const struct treekv_spec *from)

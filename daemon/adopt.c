@@ -18,6 +18,7 @@
 
 #include "daemon/adopt.h"
 #include "daemon/log.h"
+#include "daemon/segment.h"
 #include "proto/barrier.h"
 
 static const struct shm_buffer *newest(const struct shm_index *index)
@@ -239,13 +240,13 @@ static struct shm_index *map_index(const struct candidate *at,
 				   struct layout_error *why)
 {
 	struct shm_index *index;
+	void *map;
 
-	index = mmap(NULL, (size_t)at->st.st_size, PROT_READ | PROT_WRITE,
-		     MAP_SHARED, at->from->fd, 0);
-	if (index == MAP_FAILED) {
+	if (segment_map(&map, at->from->fd, (uint64_t)at->st.st_size)) {
 		strcpy(why->text, "it cannot be mapped");
 		return NULL;
 	}
+	index = map;
 	if (layout_check_index(index, (uint64_t)at->st.st_size, why)) {
 		munmap(index, (size_t)at->st.st_size);
 		return NULL;

@@ -299,7 +299,6 @@ int cache_inherit(struct cache **ret, struct shm_index *index, int index_fd,
 		return r;
 	}
 	cache->index_fd = index_fd;
-	madvise(index, cache->index_size, MADV_DONTDUMP);
 	cache->faulted_in = cache->rows_size;
 	cache_set_parent(cache, parent);
 	adopt_words(cache);

@@ -16,6 +16,7 @@
 
 #include "daemon/fork_make.h"
 #include "daemon/order.h"
+#include "daemon/segment.h"
 #include "daemon/spec.h"
 #include "proto/barrier.h"
 
@@ -258,10 +259,12 @@ int fork_fill(struct cache *child, const struct fork_plan *plan)
 		.walks = is_whole(plan) && same_walk(plan),
 	};
 
-	c.rows = mmap(NULL, child->rows_size, PROT_READ | PROT_WRITE,
-		      MAP_SHARED, child->rows_fd, 0);
-	if (c.rows == MAP_FAILED)
-		return -errno;
+	void *rows;
+	int r = segment_map(&rows, child->rows_fd, child->rows_size);
+
+	if (r)
+		return r;
+	c.rows = rows;
 	fill_index(&c);
 	fill_words(&c);
 	munmap(c.rows, child->rows_size);

@@ -25,6 +25,7 @@
 #include "daemon/adopt.h"
 #include "daemon/crash.h"
 #include "daemon/order.h"
+#include "daemon/segment.h"
 #include "daemon/snapshot.h"
 #include "proto/barrier.h"
 
@@ -382,14 +383,12 @@ static void step_read(struct snapshot_job *job, struct staging *staging)
 
 static int map_rows(struct snapshot_job *job)
 {
-	void *map = mmap(NULL, job->cache->rows_size, PROT_READ | PROT_WRITE,
-			 MAP_SHARED, job->cache->rows_fd, 0);
+	void *map;
+	int r = segment_map(&map, job->cache->rows_fd, job->cache->rows_size);
 
-	if (map == MAP_FAILED)
-		return -errno;
-	madvise(map, job->cache->rows_size, MADV_DONTDUMP);
-	job->state.rows = map;
-	return 0;
+	if (!r)
+		job->state.rows = map;
+	return r;
 }
 
 static int make_memory(struct snapshot_job *job)
