@@ -213,7 +213,7 @@ $(O)/bin/treekvd: $(O)/daemon/main.o $(daemon_objs)
 	@mkdir -p $(@D)
 	$(say) LD $@
 	$(Q)$(CC) $(cflags) $(ldflags) -o $@ $^ -luring -lprotobuf-c -lxxhash \
-		$(daemon_libs) -pthread
+		-lseccomp $(daemon_libs) -pthread
 
 $(O)/bin/treekvctl: $(ctl_objs)
 	@mkdir -p $(@D)
@@ -303,7 +303,8 @@ $(O)/tests/%: $(O)/tests/unit/%.o $(unit_helpers) $(daemon_objs) \
 	@mkdir -p $(@D)
 	$(say) LD $@
 	$(Q)$(CC) $(cflags) $(ldflags) -o $@ $(sort $^) -lcmocka -luring \
-		-lprotobuf-c -lxxhash -lzstd $(daemon_libs) -lm -pthread
+		-lprotobuf-c -lxxhash -lzstd -lseccomp $(daemon_libs) -lm \
+		-pthread
 
 $(O)/tests/helpers/%: $(O)/tests/helpers/%.o $(lib_objs) $(local_objs)
 	@mkdir -p $(@D)
@@ -340,8 +341,8 @@ $(O)/tests/fuzz/fuzz_%: $(O)/tests/fuzz/fuzz_%.o $(fuzz_main) \
 		$(O)/tests/fuzz/all.a
 	$(say) LD $@
 	$(Q)$(CC) $(cflags) $(ldflags) $(if $(FUZZER),-fsanitize=fuzzer) \
-		-o $@ $^ -luring -lprotobuf-c -lxxhash -lzstd $(daemon_libs) \
-		-lm -pthread
+		-o $@ $^ -luring -lprotobuf-c -lxxhash -lzstd -lseccomp \
+		$(daemon_libs) -lm -pthread
 
 fuzz-targets: $(fuzz_targets)
 
@@ -373,7 +374,7 @@ $(O)/tests/helpers/treekvd-faults: $(fault_objs) $(proto_objs)
 	@mkdir -p $(@D)
 	$(say) LD $@
 	$(Q)$(CC) $(cflags) $(ldflags) -o $@ $(sort $^) -luring \
-		-lprotobuf-c -lxxhash -pthread
+		-lprotobuf-c -lxxhash -lseccomp -pthread
 
 tests: all $(unit_tests) $(test_helpers) $(O)/tests/helpers/treekvd-faults \
 		$(O)/tests/helpers/kvwatch-absent $(fuzz_targets)

@@ -258,6 +258,15 @@ const struct option_row config_options[] = {
 	  .type = OPTION_QUOTAS,
 	  .offset = offsetof(struct config, quota),
 	  .live = true },
+	{ .name = "sandbox",
+	  .metavar = "no|yes",
+	  .text = "yes",
+	  .help = "give up all capabilities and the system calls that a "
+		  "serving daemon has no use for, see SECURITY; no: for "
+		  "profilers and the like",
+	  .type = OPTION_WORD,
+	  .words = no_yes_words,
+	  .offset = offsetof(struct config, sandbox) },
 	{ .name = "config",
 	  .metavar = "FILE",
 	  .text = FILE_DEFAULT,

@@ -55,6 +55,7 @@ struct config {
 	uint32_t quota_connections; /* of each user */
 	uint32_t quota_requests;
 	char *quota; /* other limits, as quota_parse() takes them */
+	int sandbox;
 	char *file; /* --config */
 	bool keeper; /* keep a daemon running, see keeper.h */
 };

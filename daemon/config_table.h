@@ -8,7 +8,7 @@
 #include <stdint.h>
 #include <stdio.h>
 
-#define CONFIG_OPTIONS 25
+#define CONFIG_OPTIONS 26
 
 enum option_type {
 	OPTION_PATH,

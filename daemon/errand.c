@@ -9,10 +9,15 @@ static struct {
 	unsigned int under_way;
 } errands;
 
-int errand_start(struct loop *control, const char **why)
+int errand_init(struct loop *control, const char **why)
 {
 	errands.control = control;
 	return worker_new(&errands.worker, control, "treekvd-errands", why);
+}
+
+int errand_start(const char **why)
+{
+	return worker_start(errands.worker, why);
 }
 
 void errand_settle(void)

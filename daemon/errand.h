@@ -18,7 +18,10 @@ struct errand {
 };
 
 /* Return: 0 or a negative errno, with @why set. */
-int errand_start(struct loop *control, const char **why);
+int errand_init(struct loop *control, const char **why);
+
+/* Starts its thread. Return: likewise. */
+int errand_start(const char **why);
 
 /* Returns when every errand is done; more may be sent meanwhile. */
 void errand_settle(void);

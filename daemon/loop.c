@@ -13,6 +13,10 @@
  * next enter; the price is that multishot operations end, which is why polls
  * are armed again here, and accepts and receives by their owners.
  *
+ * A ring starts disabled: until somebody takes it over it belongs to nobody, so
+ * that the control thread makes all rings while it still may, and each thread
+ * then comes into its own.
+ *
  * Polls, accepts and receives never block on this thread; an idle loop sits in
  * one io_uring_enter() without timeout.
  */
@@ -24,7 +28,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/syscall.h>
 #include <sys/utsname.h>
+#include <unistd.h>
 
 #include "daemon/log.h"
 #include "daemon/loop.h"
@@ -33,6 +39,28 @@
 #define NEWEST_OPCODE IORING_OP_SEND_ZC
 
 #define TRIES_MAX 1000
+
+/*
+ * All that is ever asked of a ring. What goes through one passes no seccomp
+ * filter, so the ring itself refuses the rest, with EACCES.
+ */
+static const uint8_t operations[] = {
+	IORING_OP_NOP,	      IORING_OP_POLL_ADD, IORING_OP_TIMEOUT,
+	IORING_OP_ACCEPT,     IORING_OP_RECV,	  IORING_OP_SENDMSG,
+	IORING_OP_MSG_RING,   IORING_OP_READ,	  IORING_OP_WRITE,
+	IORING_OP_READ_FIXED, IORING_OP_FSYNC,	  IORING_OP_WRITE_FIXED,
+	IORING_OP_FALLOCATE,  IORING_OP_OPENAT,	  IORING_OP_MKDIRAT,
+	IORING_OP_RENAMEAT,   IORING_OP_UNLINKAT, IORING_OP_ASYNC_CANCEL,
+};
+static const uint8_t registrations[] = {
+	IORING_REGISTER_BUFFERS,	  IORING_UNREGISTER_BUFFERS,
+	IORING_REGISTER_PBUF_RING,	  IORING_UNREGISTER_PBUF_RING,
+	IORING_REGISTER_IOWQ_MAX_WORKERS,
+};
+
+#define OPERATIONS    (sizeof(operations) / sizeof(*operations))
+#define REGISTRATIONS (sizeof(registrations) / sizeof(*registrations))
+#define SQE_FLAGS     (IOSQE_ASYNC | IOSQE_BUFFER_SELECT | IOSQE_CQE_SKIP_SUCCESS)
 
 static int io_uring_disabled(void)
 {
@@ -121,7 +149,8 @@ static int ring_init(struct io_uring *ring, unsigned int entries)
 	int r = -EINVAL;
 
 	for (size_t i = !may_defer(); i < 3 && r == -EINVAL; i++)
-		r = io_uring_queue_init(entries, ring, flags[i]);
+		r = io_uring_queue_init(entries, ring,
+					flags[i] | IORING_SETUP_R_DISABLED);
 	return r;
 }
 
@@ -134,21 +163,74 @@ static bool ring_is_new_enough(struct io_uring *ring)
 	return yes;
 }
 
-int loop_init(struct loop *loop, unsigned int entries, const char **why)
+/* liburing 2.3 declares these two but does not export them. */
+static int ring_register(struct io_uring *ring, unsigned int opcode,
+			 const void *argument, unsigned int n)
+{
+	if (syscall(SYS_io_uring_register, ring->ring_fd, opcode, argument, n))
+		return -errno;
+	return 0;
+}
+
+static int ring_restrict(struct io_uring *ring)
+{
+	struct io_uring_restriction list[OPERATIONS + REGISTRATIONS + 1];
+	unsigned int n = 0;
+
+	memset(list, 0, sizeof(list));
+	for (size_t i = 0; i < OPERATIONS; i++) {
+		list[n].opcode = IORING_RESTRICTION_SQE_OP;
+		list[n++].sqe_op = operations[i];
+	}
+	for (size_t i = 0; i < REGISTRATIONS; i++) {
+		list[n].opcode = IORING_RESTRICTION_REGISTER_OP;
+		list[n++].register_op = registrations[i];
+	}
+	list[n].opcode = IORING_RESTRICTION_SQE_FLAGS_ALLOWED;
+	list[n++].sqe_flags = SQE_FLAGS;
+	return ring_register(ring, IORING_REGISTER_RESTRICTIONS, list, n);
+}
+
+int loop_make(struct loop *loop, unsigned int entries, const char **why)
 {
 	int r;
 
 	memset(loop, 0, sizeof(*loop));
 	r = ring_init(&loop->ring, entries);
-	if (r >= 0 && !ring_is_new_enough(&loop->ring)) {
-		io_uring_queue_exit(&loop->ring);
-		r = -ENOSYS;
+	if (r >= 0) {
+		r = ring_is_new_enough(&loop->ring) ?
+			    ring_restrict(&loop->ring) :
+			    -ENOSYS;
+		if (r)
+			io_uring_queue_exit(&loop->ring);
 	}
 	if (r < 0) {
 		*why = why_refused(r);
 		return r;
 	}
 	return 0;
+}
+
+int loop_own(struct loop *loop, const char **why)
+{
+	int r = ring_register(&loop->ring, IORING_REGISTER_ENABLE_RINGS, NULL,
+			      0);
+
+	if (r)
+		*why = why_refused(r);
+	return r;
+}
+
+int loop_init(struct loop *loop, unsigned int entries, const char **why)
+{
+	int r = loop_make(loop, entries, why);
+
+	if (r)
+		return r;
+	r = loop_own(loop, why);
+	if (r)
+		loop_exit(loop);
+	return r;
 }
 
 void loop_exit(struct loop *loop)

@@ -4,8 +4,8 @@
  * worker run one; they reach each other by MSG_RING, so that whatever wakes a
  * thread comes out of its one completion queue, and an idle daemon never wakes.
  *
- * A loop belongs to the thread that called loop_init(): all else here is for
- * that thread alone, but for the @to of loop_post().
+ * A loop belongs to the thread that called loop_init() or loop_own(): all else
+ * here is for that thread alone, but for the @to of loop_post().
  */
 #ifndef TREEKVD_LOOP_H
 #define TREEKVD_LOOP_H
@@ -40,11 +40,17 @@ struct loop {
 };
 
 /**
- * loop_init - set a ring up
+ * loop_make - set a ring up that is nobody's yet
  * @why: on failure set to what refused io_uring and what to do about it
  *
  * Return: 0 or a negative errno.
  */
+int loop_make(struct loop *loop, unsigned int entries, const char **why);
+
+/* From now on it is the caller's. Return: as loop_make(). */
+int loop_own(struct loop *loop, const char **why);
+
+/* Both. */
 int loop_init(struct loop *loop, unsigned int entries, const char **why);
 void loop_exit(struct loop *loop);
 

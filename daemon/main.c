@@ -65,11 +65,16 @@ static int take_signals(void)
 	return signal_fd < 0 ? -errno : 0;
 }
 
-/* Three descriptors a cache, two a lease, two a connection. */
-static void raise_descriptor_limit(void)
+/*
+ * Three descriptors a cache, two a lease, two a connection. Staging memory is
+ * locked, which root may without a limit, until it is root no more.
+ */
+static void raise_limits(void)
 {
+	const struct rlimit none = { RLIM_INFINITY, RLIM_INFINITY };
 	struct rlimit limit;
 
+	setrlimit(RLIMIT_MEMLOCK, &none);
 	if (getrlimit(RLIMIT_NOFILE, &limit))
 		return;
 	limit.rlim_cur = limit.rlim_max;
@@ -122,7 +127,7 @@ static int start(const struct config *config)
 		log_error("not started", "error=\"%s\"", strerror(-r));
 		return EXIT_FAILURE;
 	}
-	raise_descriptor_limit();
+	raise_limits();
 	hole_install();
 	r = take_signals();
 	if (r) {

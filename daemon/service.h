@@ -66,6 +66,9 @@ void service_forget(const char *name);
  */
 int service_barrier(void);
 
+/* Loads what that asks systemd with, while we still may. */
+void service_job_prepare(void);
+
 /**
  * service_is_restarting - is it for a restart that we are being stopped?
  *

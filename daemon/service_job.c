@@ -5,8 +5,8 @@
  * job of our unit says so, and anybody may read it on the system bus.
  *
  * sd-bus is taken from libsystemd where that is installed, which is wherever
- * systemd is, and looked up when it is needed, so that nobody else has to have
- * it. A thread asks, because a bus that is going down itself may keep one
+ * systemd is, and loaded under systemd only, so that nobody else has to have it;
+ * at the start, because a sandbox loads no code. A thread asks, because a bus that is going down itself may keep one
  * waiting for longer than there is time; it is left behind then.
  */
 #include <dlfcn.h>
@@ -50,7 +50,9 @@ static struct {
 	bool restarting;
 } answer;
 
-static bool look_up(struct bus_api *ret, void *library)
+static void *library; /* NULL: it is not there */
+
+static bool look_up(struct bus_api *ret)
 {
 	const struct {
 		const char *name;
@@ -97,15 +99,20 @@ static char *job_type(const struct bus_api *api, void *bus)
 	return type;
 }
 
+void service_job_prepare(void)
+{
+	if (service_is_systemd())
+		library = dlopen(LIBRARY, RTLD_NOW | RTLD_LOCAL);
+}
+
 static void *ask(void *arg)
 {
-	void *library = dlopen(LIBRARY, RTLD_NOW | RTLD_LOCAL);
 	struct bus_api api;
 	void *bus = NULL;
 	char *type;
 
 	(void)arg;
-	if (library && look_up(&api, library) && api.open(&bus) >= 0) {
+	if (library && look_up(&api) && api.open(&bus) >= 0) {
 		type = job_type(&api, bus);
 		answer.restarting = type && !strcmp(type, "restart");
 		log_debug("asked systemd", "job=%s", type ? type : "none");

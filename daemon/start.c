@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSD-2-Clause
 /*
- * Start and stop: the ring, the workers, the listener, and what a predecessor
- * left.
+ * Start and stop: the rings, the workers, the listener, the sandbox, and what a
+ * predecessor left.
  */
 #include <time.h>
 
@@ -18,6 +18,7 @@
 #include "daemon/prefill.h"
 #include "daemon/ready.h"
 #include "daemon/report.h"
+#include "daemon/sandbox.h"
 #include "daemon/service.h"
 #include "daemon/takeover.h"
 #include "daemon/tenant.h"
@@ -27,9 +28,9 @@
 
 struct control treekvd;
 
-static int start_workers(uint32_t n, const char **why)
+static int make_workers(uint32_t n, const char **why)
 {
-	int r = errand_start(&treekvd.loop, why);
+	int r = errand_init(&treekvd.loop, why);
 
 	for (uint32_t i = 0; !r && i < n; i++) {
 		r = worker_new(&treekvd.worker[i], &treekvd.loop,
@@ -37,6 +38,15 @@ static int start_workers(uint32_t n, const char **why)
 		if (!r)
 			treekvd.workers++;
 	}
+	return r;
+}
+
+static int start_workers(const char **why)
+{
+	int r = errand_start(why);
+
+	for (uint32_t i = 0; !r && i < treekvd.workers; i++)
+		r = worker_start(treekvd.worker[i], why);
 	return r;
 }
 
@@ -116,6 +126,26 @@ static int listen_on(const char *path, const char **why)
 	return 0;
 }
 
+/*
+ * What takes privileges comes first: rings, sockets, libraries. Threads have
+ * what the one that starts them has; so they are started in the sandbox, and
+ * what others have written is looked at there.
+ */
+static int start(const struct config *config, const char **why)
+{
+	int r = make_workers(config->workers, why);
+
+	if (!r)
+		r = listen_on(config->socket, why);
+	if (r)
+		return r;
+	http_start(&treekvd);
+	service_job_prepare();
+	if (config->sandbox)
+		sandbox_enter();
+	return start_workers(why);
+}
+
 int control_start(const struct config *config, const char **why)
 {
 	struct timespec ts;
@@ -136,9 +166,7 @@ int control_start(const struct config *config, const char **why)
 	r = loop_init(&treekvd.loop, CONTROL_RING, why);
 	if (r)
 		return r;
-	r = start_workers(config->workers, why);
-	if (!r)
-		r = listen_on(config->socket, why);
+	r = start(config, why);
 	if (r) {
 		stop_workers();
 		loop_exit(&treekvd.loop);
@@ -147,7 +175,6 @@ int control_start(const struct config *config, const char **why)
 	adopt();
 	persist_start();
 	duty_start(&treekvd);
-	http_start(&treekvd);
 	return 0;
 }
 

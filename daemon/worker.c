@@ -51,6 +51,7 @@ struct worker {
 	pthread_t thread;
 	const char *name;
 	sem_t started;
+	bool running;
 	int error;
 	const char *why;
 	pid_t tid;
@@ -595,7 +596,7 @@ static void *worker_main(void *arg)
 
 	pthread_setname_np(pthread_self(), w->name);
 	w->tid = gettid();
-	w->error = loop_init(&w->loop, WORKER_RING, &w->why);
+	w->error = loop_own(&w->loop, &w->why);
 	w->loop.idle = worker_idle;
 	sem_post(&w->started);
 	if (w->error)
@@ -617,34 +618,42 @@ int worker_new(struct worker **ret, struct loop *control, const char *name,
 	w->control = control;
 	w->name = name;
 	w->stop.done = on_stop;
+	r = loop_make(&w->loop, WORKER_RING, why);
+	if (r) {
+		free(w);
+		return r;
+	}
 	sem_init(&w->started, 0, 0);
-	r = -pthread_create(&w->thread, NULL, worker_main, w);
-	if (r) {
-		*why = "a worker's thread cannot be started";
-		goto fail;
-	}
-	while (sem_wait(&w->started) && errno == EINTR)
-		;
-	r = w->error;
-	if (r) {
-		*why = w->why;
-		pthread_join(w->thread, NULL);
-		goto fail;
-	}
 	*ret = w;
 	return 0;
-fail:
-	sem_destroy(&w->started);
-	free(w);
-	return r;
+}
+
+int worker_start(struct worker *w, const char **why)
+{
+	*why = "a worker's thread cannot be started";
+	if (pthread_create(&w->thread, NULL, worker_main, w))
+		return -EAGAIN;
+	while (sem_wait(&w->started) && errno == EINTR)
+		;
+	if (!w->error) {
+		w->running = true;
+		return 0;
+	}
+	*why = w->why;
+	pthread_join(w->thread, NULL);
+	return w->error;
 }
 
 struct worker *worker_free(struct worker *worker)
 {
 	if (!worker)
 		return NULL;
-	loop_post(worker->control, &worker->loop, &worker->stop, 0);
-	pthread_join(worker->thread, NULL);
+	if (worker->running) {
+		loop_post(worker->control, &worker->loop, &worker->stop, 0);
+		pthread_join(worker->thread, NULL);
+	} else {
+		loop_exit(&worker->loop);
+	}
 	sem_destroy(&worker->started);
 	free(worker->ready.at);
 	free(worker->absent.at);

@@ -63,13 +63,16 @@ struct worker_counters {
 };
 
 /**
- * worker_new - start a worker
+ * worker_new - make a worker
  * @control: the caller's loop
  * @name: of its thread, 15 bytes at most; stays
  * @why: on failure set to what went wrong
  */
 int worker_new(struct worker **ret, struct loop *control, const char *name,
 	       const char **why);
+
+/* Starts its thread, before anything is asked of it. */
+int worker_start(struct worker *worker, const char **why);
 
 /* Every cache must have been forgotten. Takes NULL, returns it. */
 struct worker *worker_free(struct worker *worker);

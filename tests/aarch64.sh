@@ -5,7 +5,7 @@
 # Debian's arm64 packages are unpacked into $O/root, once; apt is told of them in
 # a state directory of its own, so that the machine's is left as it is.
 #
-# qemu-user has no io_uring: what needs a ring is not run, and named.
+# qemu-user has no io_uring and no seccomp: what needs them is not run, and named.
 #
 # Usage: aarch64.sh BUILD-DIR [WORD]...
 
@@ -19,8 +19,8 @@ root=$O/root
 compiler="${CCACHE:+$CCACHE }aarch64-linux-gnu-gcc --sysroot=$root"
 packages="libc6-dev libgcc-12-dev liburing-dev libjemalloc-dev
 	libprotobuf-c-dev libxxhash-dev libcmocka-dev libzstd-dev
-	libncurses-dev libmicrohttpd-dev systemtap-sdt-dev"
-rings="conn listener loop snapshot snapshot_files"
+	libncurses-dev libmicrohttpd-dev libseccomp-dev systemtap-sdt-dev"
+lacking="conn listener loop sandbox snapshot snapshot_files"
 
 arm64_apt()
 {
@@ -51,9 +51,9 @@ unpack_packages()
 programs=
 for source in tests/unit/test_*.c; do
 	name=$(basename "$source" .c)
-	case " $rings " in
+	case " $lacking " in
 	*" ${name#test_} "*)
-		echo "skip - unit/$name: qemu-user has no io_uring"
+		echo "skip - unit/$name: qemu-user has neither io_uring nor seccomp"
 		;;
 	*) programs="$programs $O/tests/$name" ;;
 	esac

@@ -12,8 +12,9 @@ packages()
 	build)
 		echo gcc libc6-dev make pkg-config liburing-dev \
 			libjemalloc-dev protobuf-c-compiler libprotobuf-c-dev \
-			libxxhash-dev libmicrohttpd-dev systemtap-sdt-dev \
-			clang bpftool libbpf-dev libncurses-dev libzstd-dev
+			libxxhash-dev libmicrohttpd-dev libseccomp-dev \
+			systemtap-sdt-dev clang bpftool libbpf-dev \
+			libncurses-dev libzstd-dev
 		;;
 	demo) echo bible-kjv bible-kjv-text python3 ;;
 	check)

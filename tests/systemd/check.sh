@@ -18,7 +18,7 @@ cd "$(dirname "$0")/../.."
 root=$O/systemd-root
 packages="libtreekv0 libtreekv-dev treekvd treekv-top"
 include=systemd,systemd-sysv,dbus,man-db,liburing2,libjemalloc2
-include=$include,libprotobuf-c1,libxxhash0,libmicrohttpd12
+include=$include,libprotobuf-c1,libxxhash0,libseccomp2,libmicrohttpd12
 include=$include,libncursesw6,libzstd1,libbpf1
 deadline=60 # seconds, for a machine to boot or to end
 nspawn=

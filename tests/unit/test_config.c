@@ -228,8 +228,8 @@ static void test_refused_flags_say_why(void **state)
 		"--snapshot-limit, --restore, --high-water, --ready, "
 		"--reclaim-named, --reclaim-anonymous, --reclaim-frozen, "
 		"--metrics, --metrics-tenants, --quota-bytes, --quota-caches, "
-		"--quota-connections, --quota-requests, --quota, --config, "
-		"--keeper; see treekvd --help\n");
+		"--quota-connections, --quota-requests, --quota, --sandbox, "
+		"--config, --keeper; see treekvd --help\n");
 	assert_refused(
 		"here", NULL,
 		"treekvd: there is no option 'here'; there are "
@@ -239,8 +239,8 @@ static void test_refused_flags_say_why(void **state)
 		"--snapshot-limit, --restore, --high-water, --ready, "
 		"--reclaim-named, --reclaim-anonymous, --reclaim-frozen, "
 		"--metrics, --metrics-tenants, --quota-bytes, --quota-caches, "
-		"--quota-connections, --quota-requests, --quota, --config, "
-		"--keeper; see treekvd --help\n");
+		"--quota-connections, --quota-requests, --quota, --sandbox, "
+		"--config, --keeper; see treekvd --help\n");
 	assert_refused("--pool", NULL, "treekvd: --pool lacks its SIZE\n");
 	assert_refused("--workers", "0",
 		       "treekvd: workers cannot be '0'; it is a number from "
@@ -278,7 +278,7 @@ static void test_refused_files_name_the_line(void **state)
 		"snapshot-on-stop, snapshot-limit, restore, high-water, "
 		"ready, reclaim-named, reclaim-anonymous, reclaim-frozen, "
 		"metrics, metrics-tenants, quota-bytes, quota-caches, "
-		"quota-connections, quota-requests, quota");
+		"quota-connections, quota-requests, quota, sandbox");
 	assert_file_refused(
 		"config = /etc/other\n",
 		"1: there is no option 'config'; there are "
@@ -287,7 +287,7 @@ static void test_refused_files_name_the_line(void **state)
 		"snapshot-on-stop, snapshot-limit, restore, high-water, "
 		"ready, reclaim-named, reclaim-anonymous, reclaim-frozen, "
 		"metrics, metrics-tenants, quota-bytes, quota-caches, "
-		"quota-connections, quota-requests, quota");
+		"quota-connections, quota-requests, quota, sandbox");
 	assert_file_refused("workers 2\n",
 			    "1: 'workers 2' is not of the form name = value");
 	assert_file_refused("pool =\n",

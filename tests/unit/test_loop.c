@@ -447,6 +447,70 @@ static void test_a_refused_ring_names_the_cause(void **state)
 			 0);
 }
 
+/* Each makes a descriptor, or asks for something that the daemon never does. */
+static int result_of(struct loop *loop, uint8_t opcode, uint8_t flags)
+{
+	struct counter counter = new_counter(loop, 1);
+	struct io_uring_sqe *sqe = loop_sqe(loop, &counter.op);
+
+	io_uring_prep_nop(sqe);
+	sqe->opcode = opcode;
+	sqe->flags |= flags;
+	loop->stop = false;
+	assert_int_equal(loop_run(loop), 0);
+	assert_int_equal(counter.count, 1);
+	return counter.res;
+}
+
+static void test_a_ring_does_only_what_it_is_for(void **state)
+{
+	static const uint8_t others[] = {
+		IORING_OP_CONNECT, IORING_OP_OPENAT2, IORING_OP_SOCKET,
+		IORING_OP_LINKAT,  IORING_OP_STATX,   IORING_OP_SYMLINKAT,
+		IORING_OP_SPLICE,  IORING_OP_CLOSE,
+	};
+	struct loop loop;
+	int fds[1] = { -1 };
+
+	(void)state;
+	setup_loop(&loop, 4);
+	for (size_t i = 0; i < ARRAY_SIZE(others); i++)
+		assert_int_equal(result_of(&loop, others[i], 0), -EACCES);
+	assert_int_equal(result_of(&loop, IORING_OP_NOP, IOSQE_IO_DRAIN),
+			 -EACCES);
+	assert_int_equal(result_of(&loop, IORING_OP_NOP, 0), 0);
+	assert_int_equal(io_uring_register_files(&loop.ring, fds, 1), -EACCES);
+	loop_exit(&loop);
+}
+
+static void *own_and_run(void *arg)
+{
+	struct loop *loop = arg;
+	struct counter counter = new_counter(loop, 1);
+	const char *why = "";
+
+	if (loop_own(loop, &why))
+		return NULL;
+	io_uring_prep_nop(loop_sqe(loop, &counter.op));
+	return !loop_run(loop) && counter.count == 1 ? arg : NULL;
+}
+
+static void test_a_ring_is_made_by_one_thread_for_another(void **state)
+{
+	struct loop loop;
+	const char *why = "";
+	pthread_t thread;
+	void *result;
+
+	(void)state;
+	if (loop_make(&loop, 4, &why))
+		fail_msg("%s", why);
+	assert_int_equal(pthread_create(&thread, NULL, own_and_run, &loop), 0);
+	pthread_join(thread, &result);
+	assert_ptr_equal(result, &loop);
+	loop_exit(&loop);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -461,6 +525,8 @@ int main(void)
 		cmocka_unit_test(test_idle_runs_again_while_there_is_more),
 		cmocka_unit_test(test_a_busy_loop_hears_of_posts),
 		cmocka_unit_test(test_a_refused_ring_names_the_cause),
+		cmocka_unit_test(test_a_ring_does_only_what_it_is_for),
+		cmocka_unit_test(test_a_ring_is_made_by_one_thread_for_another),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
