@@ -358,7 +358,7 @@ $(O)/tests/test_faults: $(patsubst tests/fault/%.c,$(O)/tests/fault/%.o,\
 	$(say) LD $@
 	$(Q)$(CC) $(cflags) $(ldflags) $(addprefix -Wl$(comma)--wrap=,\
 		$(fault_wraps)) -o $@ $(sort $^) -lcmocka -luring \
-		-lprotobuf-c -lxxhash $(daemon_libs) -lm -pthread
+		-lprotobuf-c -lxxhash -lseccomp $(daemon_libs) -lm -pthread
 
 .SECONDARY:
 
