@@ -182,6 +182,7 @@ test_ends()
 		"e['name'] == 'killed' and e['pid'] == $holder"
 	kill -KILL $holder
 	wait $holder 2>/dev/null
+	rm "$dir/out" # which says that somebody is holding
 	"$writer" --cache killed --attach --steps 1 --hold <"$dir/in" \
 		>"$dir/out" 2>&1 &
 	holder=$!
