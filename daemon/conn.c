@@ -9,6 +9,8 @@
  * answered, so replies keep the order of requests even where a worker answers.
  * While requests wait, at most one whole frame of input is kept and receiving
  * pauses: a peer that sends faster than it is served waits in its own write().
+ * Large requests that are there in part are limited for each user, since whoever
+ * never sends the rest would have us keep as many as he has connections.
  * Descriptors that a peer sends along are dropped by the kernel, because nobody
  * asks for them.
  *
@@ -36,6 +38,7 @@
 
 #define INPUT_MIN  4096
 #define INPUT_KEEP (64 << 10) /* an empty input larger than this is freed */
+#define INPUT_USER (64 << 20) /* what larger ones may take of one user */
 
 /* So much always holds a whole frame, or one that is refused. */
 #define INPUT_PAUSE (FRAME_HEADER + FRAME_REQUEST_MAX)
@@ -81,13 +84,30 @@ void **conn_data(struct conn *conn)
 	return &conn->data;
 }
 
+/* May an input of his be so large, beside the other large ones? */
+static bool may_grow(const struct conn *conn, size_t capacity)
+{
+	const struct conn *c;
+	size_t sum = capacity;
+
+	if (capacity <= INPUT_KEEP)
+		return true;
+	LIST_FOREACH(c, &conn->listener->conns, link)
+	if (c != conn && c->peer.uid == conn->peer.uid &&
+	    c->input.capacity > INPUT_KEEP)
+		sum += c->input.capacity;
+	return sum <= INPUT_USER;
+}
+
 static size_t input_size(const struct conn_input *input)
 {
 	return input->end - input->start;
 }
 
-static int input_reserve(struct conn_input *input, size_t n)
+/* Return: 0; -ENOMEM; -EDQUOT his user has too many large ones. */
+static int input_reserve(struct conn *conn, size_t n)
 {
+	struct conn_input *input = &conn->input;
 	const size_t size = input_size(input);
 	size_t capacity = input->capacity ? input->capacity : INPUT_MIN;
 	uint8_t *bytes;
@@ -102,6 +122,8 @@ static int input_reserve(struct conn_input *input, size_t n)
 		capacity *= 2;
 	if (capacity == input->capacity)
 		return 0;
+	if (!may_grow(conn, capacity))
+		return -EDQUOT;
 	bytes = realloc(input->bytes, capacity);
 	if (!bytes)
 		return -ENOMEM;
@@ -110,10 +132,10 @@ static int input_reserve(struct conn_input *input, size_t n)
 	return 0;
 }
 
-static int input_append(struct conn_input *input, const uint8_t *bytes,
-			size_t n)
+static int input_append(struct conn *conn, const uint8_t *bytes, size_t n)
 {
-	int r = input_reserve(input, n);
+	struct conn_input *input = &conn->input;
+	int r = input_reserve(conn, n);
 
 	if (r)
 		return r;
@@ -283,18 +305,34 @@ void conn_advance(struct conn *conn)
 	}
 }
 
+/* Before an answer that is still to come nothing else can be said. */
+static void give_up(struct conn *conn, int error)
+{
+	log_error("client cut off", "pid=%d uid=%u cause=\"%s\"",
+		  (int)conn->peer.pid, conn->peer.uid,
+		  error == -EDQUOT ? "its user sends too many large requests" :
+				     "no memory for its request");
+	if (error != -EDQUOT || conn->pending) {
+		conn_cut(conn);
+		return;
+	}
+	conn_refuse(conn, 0, error,
+		    "user %u is sending more than %u MiB of requests at once; "
+		    "send them one after the other",
+		    conn->peer.uid, INPUT_USER >> 20);
+	conn_finish(conn);
+}
+
 static void take_buffer(struct conn *conn, unsigned int id, size_t n)
 {
 	struct listener *listener = conn->listener;
 	uint8_t *buffer = listener->buffers + (size_t)id * BUFFER_SIZE;
+	int r = 0;
 
-	if (!conn->dead && !conn->finishing &&
-	    input_append(&conn->input, buffer, n)) {
-		log_error("client cut off",
-			  "pid=%d cause=\"no memory for its request\"",
-			  (int)conn->peer.pid);
-		conn_cut(conn);
-	}
+	if (!conn->dead && !conn->finishing)
+		r = input_append(conn, buffer, n);
+	if (r)
+		give_up(conn, r);
 	io_uring_buf_ring_add(listener->ring, buffer, BUFFER_SIZE,
 			      (unsigned short)id,
 			      io_uring_buf_ring_mask(BUFFERS), 0);

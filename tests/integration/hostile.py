@@ -493,6 +493,33 @@ def crowd_part():
         s.close()
 
 
+def hoard_part():
+    """Large requests that lack their last byte."""
+    held, refused = [], 0
+    for _ in range(200):
+        s = connect(PATH)
+        send(s, hello())
+        receive(s)
+        send(s, struct.pack("<I", LARGE) + bytes(LARGE - 1))
+        held.append(s)
+    for s in held:
+        s.setblocking(False)
+        try:
+            reply, _ = receive(s)
+        except BlockingIOError:
+            continue
+        except ConnectionResetError:  # before he has read why
+            reply = {3: b"MiB of requests at once"}
+        if not reply or b"MiB of requests at once" not in reply.get(3, b""):
+            raise Failed(f"a large request is answered {reply}")
+        refused += 1
+    if not 100 < refused < 200:
+        raise Failed(f"{refused} of {len(held)} are refused")
+    print(f"hoard: {len(held)} connections, {refused} of them refused")
+    for s in held:
+        s.close()
+
+
 def ceaseless_part():
     """All of it, until somebody ends it; for who measures what that costs."""
     print("ceaseless", flush=True)
@@ -510,6 +537,7 @@ PARTS = {
     "floods": floods_part,
     "descriptors": descriptors_part,
     "crowd": crowd_part,
+    "hoard": hoard_part,
     "ceaseless": ceaseless_part,
 }
 

@@ -64,7 +64,7 @@ first=$!
 work $bob deskB &
 children="$first $!"
 wait_for has_worked
-for part in messages framing memory floods descriptors crowd; do
+for part in messages framing memory floods descriptors crowd hoard; do
 	python3 -B "$here/hostile.py" "$TREEKV_SOCKET" \
 		"$here/../../proto/treekv.proto" $carol $part \
 		>"$dir/out" 2>"$dir/err"
