@@ -113,6 +113,8 @@ static const int plain[] = {
 	SCMP_SYS(fsync),
 	SCMP_SYS(ftruncate),
 	SCMP_SYS(getdents64),
+	SCMP_SYS(link), /* a snapshot moves to another user */
+	SCMP_SYS(linkat),
 	SCMP_SYS(lseek),
 	SCMP_SYS(mkdir),
 	SCMP_SYS(mkdirat),

@@ -35,7 +35,7 @@ static int write_header(const char *path, const struct snapshot_header *header)
 		return -errno;
 	snapshot_seal(page, header);
 	n = pwrite(fd, page, sizeof(page), 0);
-	if (n < 0 || fdatasync(fd))
+	if (n < 0 || fsync(fd))
 		r = -errno;
 	else if (n != sizeof(page))
 		r = -EIO;
