@@ -299,11 +299,17 @@ static int configure(const char *const *options)
 {
 	char state[96];
 	const char *const always[] = {
-		"treekvd",     "--config=/dev/null",
-		"--pool=8M",   "--huge-pages=never",
-		"--socket",    plane.sock,
-		"--log-level", "error",
-		"--state-dir", state,
+		"treekvd",
+		"--config=/dev/null",
+		"--sandbox=no",
+		"--pool=8M",
+		"--huge-pages=never",
+		"--socket",
+		plane.sock,
+		"--log-level",
+		"error",
+		"--state-dir",
+		state,
 	};
 	char *argv[ARGS_MAX + 1] = { NULL };
 	int argc = 0;
