@@ -216,7 +216,8 @@ static int map(void **ret, const char *what, int fd, const struct stat *st,
 	int flags = MAP_SHARED;
 	void *at;
 
-	if (huge || ((prot & PROT_WRITE) && size <= POPULATE_MAX))
+	/* A huge page is mapped when it is touched: 1 us, and few are at first. */
+	if (!huge && (prot & PROT_WRITE) && size <= POPULATE_MAX)
 		flags |= MAP_POPULATE;
 	at = mmap(NULL, size, prot, flags, fd, 0);
 	if (at == MAP_FAILED)
