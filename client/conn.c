@@ -4,6 +4,9 @@
  * one at a time: a request costs one send and, unless the reply is long, one
  * recvmsg, which brings its descriptors along.
  *
+ * The greeting may travel together with the first request (ahead): then its
+ * answer is read before that request's.
+ *
  * Whatever leaves the stream in doubt (a timeout, a wrong id, bytes nobody
  * asked for) closes it; the next call makes a new one. Whether a call whose
  * connection was lost may simply be repeated is a property of the request, kept
@@ -136,6 +139,7 @@ static void hang_up(struct treekv *kv)
 	if (kv->fd >= 0)
 		close(kv->fd);
 	kv->fd = -1;
+	kv->hello = 0;
 }
 
 static int set_timeout(struct treekv *kv, int timeout_ms)
@@ -303,9 +307,12 @@ static int reply_check(const Treekv__Reply *reply,
 	return reply->error || reply->body_case == kind->reply ? 0 : -EPROTO;
 }
 
-/* Return: as reply_check(); *ret is set unless that is an error. */
+/*
+ * Return: as reply_check(); *ret is set unless that is an error. Only where
+ * @ahead says that another request has been sent may more follow the answer.
+ */
 static int receive_reply(struct treekv *kv, const Treekv__Request *request,
-			 struct inbox *inbox, Treekv__Reply **ret)
+			 bool ahead, struct inbox *inbox, Treekv__Reply **ret)
 {
 	const struct request_kind *kind = &request_kinds[request->body_case];
 	Treekv__Reply *reply;
@@ -321,8 +328,8 @@ static int receive_reply(struct treekv *kv, const Treekv__Request *request,
 		return -EPROTO;
 	r = reply_check(reply, request);
 	inbox_consume(inbox, FRAME_HEADER + body);
-	if (!r && inbox->size)
-		r = -EPROTO; /* behind an answer there is nothing */
+	if (!r && !ahead && inbox->size)
+		r = -EPROTO;
 	if (r < 0)
 		treekv__reply__free_unpacked(reply, NULL);
 	else
@@ -330,29 +337,23 @@ static int receive_reply(struct treekv *kv, const Treekv__Request *request,
 	return r;
 }
 
-/* One request over the connection as it is; no text but the daemon's. */
-static int exchange(struct treekv *kv, Treekv__Request *request,
-		    Treekv__Reply **ret, struct inbox *inbox, bool *accepted)
+/* What has been sent, and its answer to come; no text but the daemon's. */
+static int await_reply(struct treekv *kv, const Treekv__Request *request,
+		       Treekv__Reply **ret, struct inbox *inbox)
 {
 	Treekv__Reply *reply = NULL;
-	int r, sent;
+	int r;
 
-	request->id = ++kv->last_id;
-	sent = send_request(kv, request, now_ms() + kv->timeout_ms, accepted);
-	/* A daemon that turns us away has said why before it hung up. */
-	if (sent && sent != -EPIPE && sent != -ECONNRESET)
-		return sent;
-	while ((r = receive_reply(kv, request, inbox, &reply)) > 0) {
+	while ((r = receive_reply(kv, request, false, inbox, &reply)) > 0) {
 		kv->heard = now_ms();
 		if (kv->progress)
 			kv->progress(kv->progress_arg, reply->progress->done,
 				     reply->progress->total);
 		treekv__reply__free_unpacked(reply, NULL);
 	}
-	if (r)
-		return sent ? sent : r;
-	*ret = reply;
-	return 0;
+	if (!r)
+		*ret = reply;
+	return r;
 }
 
 /* The daemon's refusal as an error of ours. Frees a reply that is one. */
@@ -414,48 +415,79 @@ static int explain_call(const struct treekv *kv,
 			 kind->name, strerror(-error));
 }
 
-/* Agrees on a version. The text is set. */
+static void hello_init(Treekv__Request *request, Treekv__Hello *hello)
+{
+	treekv__request__init(request);
+	treekv__hello__init(hello);
+	hello->version_min = TREEKV_PROTOCOL;
+	hello->version_max = TREEKV_PROTOCOL;
+	hello->program = program_invocation_short_name;
+	request->body_case = TREEKV__REQUEST__BODY_HELLO;
+	request->hello = hello;
+}
+
+/* Sends what greeted() reads the answer to. The text is set. */
 static int greet(struct treekv *kv)
+{
+	Treekv__Request request;
+	bool accepted = false;
+	Treekv__Hello hello;
+	int r;
+
+	hello_init(&request, &hello);
+	request.id = ++kv->last_id;
+	r = send_request(kv, &request, now_ms() + kv->timeout_ms, &accepted);
+	/* A daemon that turns us away has said why before it hung up. */
+	if (r && r != -EPIPE && r != -ECONNRESET)
+		return explain_call(
+			kv, &request_kinds[TREEKV__REQUEST__BODY_HELLO], r);
+	kv->hello = request.id;
+	return 0;
+}
+
+/* Agrees on a version. The text is set. */
+static int agree(struct treekv *kv, const Treekv__HelloReply *hello)
+{
+	if (hello->version != TREEKV_PROTOCOL)
+		return error_set(-EPROTO,
+				 "%s at %s speaks protocol %u, this library "
+				 "%d; use the library that came with it",
+				 hello->daemon, kv->address.sun_path,
+				 hello->version, TREEKV_PROTOCOL);
+	kv->version = hello->version;
+	kv->daemon_pid = (pid_t)hello->pid;
+	snprintf(kv->daemon, sizeof(kv->daemon), "%s", hello->daemon);
+	return 0;
+}
+
+/* The answer to greet(), behind which there is that to a request sent @ahead. */
+static int greeted(struct treekv *kv, bool ahead, struct inbox *inbox)
 {
 	const struct request_kind *kind =
 		&request_kinds[TREEKV__REQUEST__BODY_HELLO];
-	Treekv__Hello hello = TREEKV__HELLO__INIT;
-	Treekv__Request request = TREEKV__REQUEST__INIT;
-	struct inbox inbox = { 0 };
-	bool accepted = false;
+	Treekv__Request request;
 	Treekv__Reply *reply;
+	Treekv__Hello hello;
 	int r;
 
-	hello.version_min = TREEKV_PROTOCOL;
-	hello.version_max = TREEKV_PROTOCOL;
-	hello.program = program_invocation_short_name;
-	request.body_case = TREEKV__REQUEST__BODY_HELLO;
-	request.hello = &hello;
-	r = exchange(kv, &request, &reply, &inbox, &accepted);
-	inbox_clear(&inbox);
+	hello_init(&request, &hello);
+	request.id = kv->hello;
+	kv->hello = 0;
+	r = receive_reply(kv, &request, ahead, inbox, &reply);
 	if (r)
 		return explain_call(kv, kind, r);
 	r = reply_error(reply, kind);
 	if (r)
 		return r == -EPROTONOSUPPORT ? -EPROTO : r;
-	if (reply->hello->version != TREEKV_PROTOCOL) {
-		r = error_set(-EPROTO,
-			      "%s at %s speaks protocol %u, this library %d; "
-			      "use the library that came with it",
-			      reply->hello->daemon, kv->address.sun_path,
-			      reply->hello->version, TREEKV_PROTOCOL);
-	} else {
-		kv->version = reply->hello->version;
-		kv->daemon_pid = (pid_t)reply->hello->pid;
-		snprintf(kv->daemon, sizeof(kv->daemon), "%s",
-			 reply->hello->daemon);
-	}
+	r = agree(kv, reply->hello);
 	treekv__reply__free_unpacked(reply, NULL);
 	return r;
 }
 
-static int dial_once(struct treekv *kv, int timeout_ms)
+/* @ahead: the greeting is answered when the next request is. */
+static int dial_once(struct treekv *kv, int timeout_ms, bool ahead)
 {
+	struct inbox inbox = { 0 };
 	int r;
 
 	hang_up(kv);
@@ -477,6 +509,9 @@ static int dial_once(struct treekv *kv, int timeout_ms)
 		goto out;
 	}
 	r = greet(kv);
+	if (!r && !ahead)
+		r = greeted(kv, false, &inbox);
+	inbox_clear(&inbox);
 	if (!r)
 		++kv->session;
 out:
@@ -490,12 +525,12 @@ out:
  * takes along who was in its queue; the next one's is entered at once, and the
  * answer waited for there.
  */
-static int dial(struct treekv *kv, int timeout_ms)
+static int dial(struct treekv *kv, int timeout_ms, bool ahead)
 {
 	int r = -ECONNRESET;
 
 	for (int i = 0; r == -ECONNRESET && i < DIAL_TRIES; i++)
-		r = dial_once(kv, timeout_ms);
+		r = dial_once(kv, timeout_ms, ahead);
 	return r;
 }
 
@@ -503,13 +538,31 @@ static int dial(struct treekv *kv, int timeout_ms)
 static int attempt(struct treekv *kv, Treekv__Request *request,
 		   Treekv__Reply **ret, struct inbox *inbox, bool *accepted)
 {
-	int r = exchange(kv, request, ret, inbox, accepted);
+	int r, sent;
 
+	request->id = ++kv->last_id;
+	sent = r =
+		send_request(kv, request, now_ms() + kv->timeout_ms, accepted);
+	/* As in greet(): read on, though nothing can be sent. */
+	if (sent && sent != -EPIPE && sent != -ECONNRESET)
+		goto fail;
+	if (kv->hello) {
+		r = greeted(kv, true, inbox);
+		if (r && r != -ECONNRESET && r != -ETIMEDOUT)
+			*accepted = false; /* who is refused is not heard */
+		if (r)
+			goto out;
+	}
+	r = await_reply(kv, request, ret, inbox);
 	if (!r)
 		return 0;
+	r = sent ? sent : r;
+fail:
+	r = explain_call(kv, &request_kinds[request->body_case], r);
+out:
 	hang_up(kv);
 	inbox_clear(inbox);
-	return explain_call(kv, &request_kinds[request->body_case], r);
+	return r;
 }
 
 static int64_t least(int64_t a, int64_t b)
@@ -539,7 +592,7 @@ static int repeat(struct treekv *kv, int timeout_ms, Treekv__Request *request,
 
 	for (;;) {
 		left = kv->heard + timeout_ms - now_ms();
-		r = dial(kv, left > 0 ? (int)left : 1);
+		r = dial(kv, left > 0 ? (int)left : 1, false);
 		if (!r)
 			r = attempt(kv, request, ret, inbox, &kv->in_doubt);
 		if (r != -ECONNRESET || (kv->in_doubt && !may_repeat))
@@ -562,7 +615,8 @@ static int call(struct treekv *kv, int timeout_ms, Treekv__Request *request,
 	/* The daemon knows a connection by the process that made it. */
 	if (kv->fd >= 0 && kv->pid != getpid())
 		hang_up(kv);
-	r = kv->fd < 0 ? dial(kv, timeout_ms) : set_timeout(kv, timeout_ms);
+	r = kv->fd < 0 ? dial(kv, timeout_ms, false) :
+			 set_timeout(kv, timeout_ms);
 	if (r)
 		return r;
 	r = attempt(kv, request, ret, inbox, &kv->in_doubt);
@@ -701,7 +755,7 @@ static int set_address(struct treekv *kv, const char *path)
 	return 0;
 }
 
-int treekv_connect(struct treekv **ret, const char *socket)
+static int connect_to(struct treekv **ret, const char *socket, bool ahead)
 {
 	struct treekv *kv = calloc(1, sizeof(*kv));
 	int r;
@@ -712,12 +766,22 @@ int treekv_connect(struct treekv **ret, const char *socket)
 	pthread_mutex_init(&kv->lock, NULL);
 	r = set_address(kv, socket);
 	if (!r)
-		r = dial(kv, CONN_TIMEOUT_MS);
+		r = dial(kv, CONN_TIMEOUT_MS, ahead);
 	if (r)
 		treekv_close(kv);
 	else
 		*ret = kv;
 	return r;
+}
+
+int treekv_connect(struct treekv **ret, const char *socket)
+{
+	return connect_to(ret, socket, false);
+}
+
+int treekv_connect_ahead(struct treekv **ret, const char *socket)
+{
+	return connect_to(ret, socket, true);
 }
 
 struct treekv *treekv_close(struct treekv *kv)

@@ -28,6 +28,7 @@ struct treekv {
 	bool in_doubt; /* a daemon may have taken the last request */
 	uint64_t session; /* raised by each connection made */
 	uint64_t last_id;
+	uint64_t hello; /* sent, and its answer not read yet; 0: none */
 	uint32_t version;
 	pid_t daemon_pid;
 	char daemon[64];

@@ -287,6 +287,19 @@ int treekv_prefill_parse(enum treekv_prefill_method *ret, const char *name);
  */
 int treekv_connect(struct treekv **ret, const char *socket);
 
+/**
+ * treekv_connect_ahead - the same, without waiting for the daemon's greeting
+ * @ret: the connection
+ * @socket: as there
+ *
+ * The first call that asks the daemon something is sent along: one round trip
+ * less until a cache is attached. What treekv_connect() returns of a daemon
+ * that is there (-EPROTO, -ETIMEDOUT, -ECONNRESET), that call returns.
+ *
+ * Return: 0; as treekv_connect() where no daemon takes the connection.
+ */
+int treekv_connect_ahead(struct treekv **ret, const char *socket);
+
 /* Closes a connection; its caches must be detached. Takes NULL, returns it. */
 struct treekv *treekv_close(struct treekv *kv);
 

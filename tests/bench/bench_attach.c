@@ -71,7 +71,7 @@ static void populate(void)
 
 	for (size_t i = 0; i < size; i++)
 		rows[i] = (char)bench_random(&random);
-	bench_check(treekv_connect(&kv, bed.socket), "connect");
+	bench_check(treekv_connect_ahead(&kv, bed.socket), "connect");
 	bench_check(treekv_open(&cache, kv, bed.name, &bed.spec, TREEKV_CREATE),
 		    "create");
 	for (int t = 0; t < BUDGET + 2 * SLACK; t += STEP) {
@@ -126,7 +126,7 @@ static uint64_t attach(int all)
 	struct treekv *kv;
 	uint64_t end;
 
-	bench_check(treekv_connect(&kv, bed.socket), "connect");
+	bench_check(treekv_connect_ahead(&kv, bed.socket), "connect");
 	bench_check(treekv_open(&cache, kv, bed.name, NULL, 0), "attach");
 	sink = all ? sum_rows(cache) : last_byte(cache);
 	end = bench_ns();

@@ -2,7 +2,7 @@
 /*
  * The client's side of a request that takes a while: a daemon of a few lines,
  * on a socket of its own, says how far it has got before it answers, or does
- * not.
+ * not. And one whose greeting travels together with the first request.
  */
 // clang-format off
 #include <setjmp.h>
@@ -29,6 +29,9 @@ enum plan {
 	PLAN_SILENT, /* some progress, and nothing until the client hangs up */
 	PLAN_AT_ONCE, /* progress and answer in one piece */
 	PLAN_HELD, /* the answer when it is told so */
+	PLAN_AHEAD, /* greets when the request is there, and answers */
+	PLAN_OTHER_VERSION, /* the same, but is of another protocol */
+	PLAN_DEAD, /* takes both and hangs up */
 };
 
 static struct {
@@ -84,7 +87,7 @@ static size_t put_hello(uint8_t *to, uint64_t id)
 	Treekv__HelloReply hello = TREEKV__HELLO_REPLY__INIT;
 	Treekv__Reply reply = TREEKV__REPLY__INIT;
 
-	hello.version = TREEKV_PROTOCOL;
+	hello.version = TREEKV_PROTOCOL + (bed.plan == PLAN_OTHER_VERSION);
 	hello.daemon = name;
 	reply.id = id;
 	reply.body_case = TREEKV__REPLY__BODY_HELLO;
@@ -148,6 +151,15 @@ static void answer(int fd, uint64_t id)
 		(void)!read(bed.go[0], &byte, 1);
 		hand(fd, bytes, put_answer(bytes, id));
 		break;
+	case PLAN_AHEAD:
+	case PLAN_OTHER_VERSION:
+		size = put_hello(bytes, id - 1);
+		size += put_progress(bytes + size, id, 7);
+		size += put_answer(bytes + size, id);
+		hand(fd, bytes, size);
+		break;
+	case PLAN_DEAD:
+		return;
 	}
 	(void)!read(fd, &byte, 1); /* until the client hangs up */
 }
@@ -159,7 +171,8 @@ static void *daemon_main(void *arg)
 	uint64_t id;
 
 	id = read_request(fd);
-	hand(fd, bytes, put_hello(bytes, id));
+	if (bed.plan < PLAN_AHEAD)
+		hand(fd, bytes, put_hello(bytes, id));
 	id = read_request(fd);
 	if (id)
 		answer(fd, id);
@@ -176,7 +189,10 @@ static struct treekv *start(enum plan plan)
 	assert_int_equal(pipe(bed.go), 0);
 	assert_int_equal(pthread_create(&bed.thread, NULL, daemon_main, NULL),
 			 0);
-	assert_int_equal(treekv_connect(&kv, bed.path), 0);
+	if (plan < PLAN_AHEAD)
+		assert_int_equal(treekv_connect(&kv, bed.path), 0);
+	else
+		assert_int_equal(treekv_connect_ahead(&kv, bed.path), 0);
 	return kv;
 }
 
@@ -288,6 +304,42 @@ static void test_a_look_at_a_busy_connection_does_not_wait(void **state)
 	stop(kv);
 }
 
+/* The daemon greets nobody who has not asked for something as well. */
+static void test_a_request_may_go_with_the_greeting(void **state)
+{
+	struct treekv *kv = start(PLAN_AHEAD);
+
+	(void)state;
+	assert_int_equal(ask(kv, false), 0);
+	assert_int_equal(bed.last, 7);
+	assert_string_equal(kv->daemon, "a test");
+	assert_int_equal(conn_alive(kv, kv->session), 1);
+	stop(kv);
+}
+
+static void test_a_refused_greeting_refuses_the_request(void **state)
+{
+	struct treekv *kv = start(PLAN_OTHER_VERSION);
+
+	(void)state;
+	assert_int_equal(ask(kv, false), -EPROTO);
+	assert_non_null(strstr(treekv_error(), "speaks protocol"));
+	assert_false(conn_in_doubt());
+	assert_int_equal(bed.shown, 0);
+	stop(kv);
+}
+
+/* It may be done twice, so that is tried; and nobody listens any more. */
+static void test_a_request_lost_with_the_greeting_is_in_doubt(void **state)
+{
+	struct treekv *kv = start(PLAN_DEAD);
+
+	(void)state;
+	assert_true(ask(kv, false) < 0);
+	assert_true(conn_in_doubt());
+	stop(kv);
+}
+
 static int set_up(void **state)
 {
 	struct sockaddr_un address = { .sun_family = AF_UNIX };
@@ -322,6 +374,10 @@ int main(void)
 			test_progress_of_what_takes_no_time_is_refused),
 		cmocka_unit_test(
 			test_a_look_at_a_busy_connection_does_not_wait),
+		cmocka_unit_test(test_a_request_may_go_with_the_greeting),
+		cmocka_unit_test(test_a_refused_greeting_refuses_the_request),
+		cmocka_unit_test(
+			test_a_request_lost_with_the_greeting_is_in_doubt),
 	};
 
 	return cmocka_run_group_tests(tests, set_up, tear_down);
