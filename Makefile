@@ -395,6 +395,10 @@ check-tsan: deps-check ## all tests under ThreadSanitizer
 	$(Q)$(MAKE) tests O=$(O)-tsan SAN=thread
 	$(Q)sh tests/run.sh $(O)-tsan
 
+analyze: deps-lint ## static analysis: cppcheck, clang-tidy
+	$(Q)$(MAKE) $(gen)
+	$(Q)sh tests/analyze.sh $(O)
+
 check-aarch64: deps-aarch64 ## the unit tests for aarch64, by qemu-user
 	$(Q)sh tests/aarch64.sh $(O)-aarch64
 
@@ -516,7 +520,7 @@ FORCE:
 	bench-compare bench-programs eval fuzz format \
 	screenshots deps deps-check deps-bench deps-eval deps-fuzz deps-lint \
 	deps-aarch64 deps-deb deps-systemd \
-	check-aarch64 check-systemd torture deb install uninstall clean help
+	check-aarch64 analyze check-systemd torture deb install uninstall clean help
 
 -include $(shell find $(O) -name systemd-root -prune -o -name deb -prune -o \
 	-name '*.d' -type f -print 2>/dev/null)

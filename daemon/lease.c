@@ -175,6 +175,8 @@ int lease_new(struct lease **ret, struct cache *cache, struct loop *control,
 	r = lease_alloc(&lease, fd, pid, uid);
 	if (r)
 		return r;
+	/* An errno that was set is not 0, and r is. */
+	/* NOLINTNEXTLINE(clang-analyzer-core.NullDereference) */
 	lease->id = lease_draw();
 	lease->nonce = nonce;
 	lease_begin(lease, cache, control, died, over);
@@ -217,6 +219,7 @@ int lease_restore(struct lease **ret, struct cache *cache, struct loop *control,
 	r = lease_alloc(&lease, fd, pid, index->lease_uid);
 	if (r)
 		return r;
+	/* NOLINTNEXTLINE(clang-analyzer-core.NullDereference): as above */
 	lease->id = index->lease_id;
 	lease->nonce = index->lease_nonce;
 	lease_begin(lease, cache, control, died, over);

@@ -257,7 +257,7 @@ static void tell(const struct asked *asked, uint64_t done, uint64_t total)
 
 static void show(struct asked *asked)
 {
-	uint64_t done = asked->bytes, total = asked->bytes;
+	uint64_t done = asked->bytes, total = done;
 	uint64_t moved = movement(asked->worker);
 
 	if (asked->moved == moved)

@@ -19,7 +19,7 @@ static int load_budgets(uint32_t *budgets, const Treekv__Spec *from, char *why,
 			size_t size)
 {
 	if (from->layers < 1 || from->layers > SHM_LAYERS_MAX) {
-		snprintf(why, size, "layers is %u, but must be 1 to %u",
+		snprintf(why, size, "layers is %u, but must be 1 to %d",
 			 from->layers, SHM_LAYERS_MAX);
 		return -EINVAL;
 	}

@@ -27,7 +27,7 @@ packages()
 	systemd) echo debootstrap systemd-container ;;
 	aarch64) echo gcc-aarch64-linux-gnu qemu-user ;;
 	fuzz) echo clang libclang-rt-14-dev ;;
-	lint) echo clang-format shellcheck ;;
+	lint) echo clang-format clang-tidy cppcheck shellcheck ;;
 	*)
 		echo "deps.sh: no group $1" >&2
 		exit 2

@@ -270,8 +270,10 @@ SIMD_INLINE vec rotate(vec key, vec turn)
 	uvec sign;
 	vec swapped = vec_swap(turn);
 
-	for (int i = 0; i < LANES; i++) {
+	for (int i = 0; i < LANES; i++) { /* set here, lane by lane */
+		/* cppcheck-suppress uninitvar */
 		odd[i] = -(i & 1);
+		/* cppcheck-suppress uninitvar */
 		sign[i] = i & 1 ? 0 : UINT32_C(0x80000000);
 	}
 	return key * vec_select(odd, swapped, turn) +
