@@ -265,6 +265,33 @@ static void on_inspect(struct conn *conn, uint64_t id,
 		report_inspect(&treekvd, conn, id, cache);
 }
 
+/* Those that change nothing. */
+static void on_report(struct conn *conn, const Treekv__Request *request)
+{
+	uint64_t id = request->id;
+
+	if (request->body_case == TREEKV__REQUEST__BODY_LIST)
+		report_list(&treekvd, conn, id, request->list);
+	else if (request->body_case == TREEKV__REQUEST__BODY_INSPECT)
+		on_inspect(conn, id, request->inspect);
+	else if (request->body_case == TREEKV__REQUEST__BODY_STATS)
+		report_stats(&treekvd, conn, id);
+	else if (request->body_case == TREEKV__REQUEST__BODY_WORKERS)
+		report_workers(&treekvd, conn, id);
+	else if (request->body_case == TREEKV__REQUEST__BODY_CLIENTS)
+		report_clients(&treekvd, conn, id);
+	else
+		report_kept(conn, id, request->kept);
+}
+
+static void on_owner(struct conn *conn, const Treekv__Request *request)
+{
+	if (request->body_case == TREEKV__REQUEST__BODY_CHMOD)
+		owner_on_chmod(conn, request->id, request->chmod);
+	else
+		owner_on_chown(conn, request->id, request->chown);
+}
+
 static void on_request(struct conn *conn, const Treekv__Request *request)
 {
 	uint64_t id = request->id;
@@ -285,13 +312,12 @@ static void on_request(struct conn *conn, const Treekv__Request *request)
 		on_drop(conn, id, request->drop);
 		return;
 	case TREEKV__REQUEST__BODY_LIST:
-		report_list(&treekvd, conn, id, request->list);
-		return;
 	case TREEKV__REQUEST__BODY_INSPECT:
-		on_inspect(conn, id, request->inspect);
-		return;
 	case TREEKV__REQUEST__BODY_STATS:
-		report_stats(&treekvd, conn, id);
+	case TREEKV__REQUEST__BODY_WORKERS:
+	case TREEKV__REQUEST__BODY_CLIENTS:
+	case TREEKV__REQUEST__BODY_KEPT:
+		on_report(conn, request);
 		return;
 	case TREEKV__REQUEST__BODY_BREAK_LEASE:
 		takeover_on_break(conn, id, request->break_lease);
@@ -320,20 +346,9 @@ static void on_request(struct conn *conn, const Treekv__Request *request)
 	case TREEKV__REQUEST__BODY_PREFILL:
 		prefill_on_request(conn, id, request->prefill);
 		return;
-	case TREEKV__REQUEST__BODY_WORKERS:
-		report_workers(&treekvd, conn, id);
-		return;
-	case TREEKV__REQUEST__BODY_CLIENTS:
-		report_clients(&treekvd, conn, id);
-		return;
-	case TREEKV__REQUEST__BODY_KEPT:
-		report_kept(conn, id, request->kept);
-		return;
 	case TREEKV__REQUEST__BODY_CHMOD:
-		owner_on_chmod(conn, id, request->chmod);
-		return;
 	case TREEKV__REQUEST__BODY_CHOWN:
-		owner_on_chown(conn, id, request->chown);
+		on_owner(conn, request);
 		return;
 	case TREEKV__REQUEST__BODY_QUOTA:
 		tenant_on_quota(conn, id, request->quota);

@@ -6,6 +6,7 @@
  * time. One row: "ours" is how many of these turns there were in a second, of
  * all together, "theirs" how long single attaches took, in us.
  */
+#include <fcntl.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -43,8 +44,7 @@ struct result {
 };
 
 struct board {
-	uint32_t ready;
-	uint64_t begin; /* 0: not yet */
+	uint64_t begin; /* 0: somebody has ended early */
 	struct result result[];
 };
 
@@ -89,19 +89,22 @@ static void turn(struct treekv *kv, uint32_t i, struct result *result)
 }
 
 /* Of the caches number, number + processes, ... */
+static int ready[2], go[2]; /* pipes */
+
 static void work(const char *socket, uint32_t number, struct board *board)
 {
 	struct result *result = &board->result[number];
 	uint32_t share = (caches - number + processes - 1) / processes;
 	uint64_t random = number, begin;
 	struct treekv *kv;
+	char byte;
 
 	bench_check(treekv_connect(&kv, socket), "connect");
-	__atomic_add_fetch(&board->ready, 1, __ATOMIC_SEQ_CST);
-	do {
-		usleep(100);
-		begin = __atomic_load_n(&board->begin, __ATOMIC_SEQ_CST);
-	} while (!begin);
+	if (write(ready[1], "", 1) != 1 || close(ready[1]) || close(go[1]))
+		bench_die("say that all is ready", "no pipe");
+	if (read(go[0], &byte, 1)) /* ends when it is closed */
+		bench_die("wait for the others", "no pipe");
+	begin = board->begin;
 	while (bench_ns() - begin < limit_ns)
 		turn(kv,
 		     number + (uint32_t)(bench_random(&random) % share) *
@@ -130,6 +133,11 @@ static void make_all(const char *socket)
 
 static void start_all(const char *socket, struct board *board)
 {
+	uint32_t n = 0;
+	char byte;
+
+	if (pipe2(ready, O_CLOEXEC) || pipe2(go, O_CLOEXEC))
+		bench_die("pipe", "no descriptors");
 	for (uint32_t i = 0; i < processes; i++) {
 		pid_t pid = fork();
 
@@ -138,12 +146,13 @@ static void start_all(const char *socket, struct board *board)
 		if (!pid)
 			work(socket, i, board);
 	}
-	while (__atomic_load_n(&board->ready, __ATOMIC_SEQ_CST) < processes) {
-		if (waitpid(-1, NULL, WNOHANG) > 0)
-			bench_die("a process", "has ended early");
-		usleep(1000);
-	}
-	__atomic_store_n(&board->begin, bench_ns(), __ATOMIC_SEQ_CST);
+	close(ready[1]);
+	while (n < processes && read(ready[0], &byte, 1) == 1)
+		n++;
+	if (n < processes)
+		bench_die("a process", "has ended early");
+	board->begin = bench_ns();
+	close(go[1]);
 }
 
 int main(int argc, char **argv)

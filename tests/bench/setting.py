@@ -91,10 +91,11 @@ def listens(path):
 def wait_for_socket(process, path, log):
     deadline = time.monotonic() + 30
     while not listens(path):
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(0.01)
         if process.poll() is not None or time.monotonic() > deadline:
             raise RuntimeError(f"{process.args[0]} does not listen on {path}:\n"
                                + log.read_text())
-        time.sleep(0.01)
 
 
 @contextlib.contextmanager

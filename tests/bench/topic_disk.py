@@ -50,7 +50,7 @@ def drop_from_memory(setting, daemon):
     """Returns when its memory has been given back."""
     setting.ctl(daemon, "drop", "big", "--keep-snapshot")
     while setting.ctl(daemon, "status")["metrics"]["caches"]:
-        time.sleep(0.01)
+        pass
 
 
 def pairs(setting, daemon, label):
