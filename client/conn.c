@@ -32,8 +32,8 @@
 
 #include "client/cache.h"
 #include "client/conn.h"
+#include "client/inbox.h"
 
-#define INBOX_ROOM   (64U << 10)
 #define DIAL_TRIES   3
 #define PAUSE_MIN_MS 10 /* between tries, twice as long each time */
 #define PAUSE_MAX_MS 500
@@ -109,31 +109,6 @@ static _Thread_local struct {
 	uint64_t session;
 } last;
 
-/* A reply as it comes in. */
-struct inbox {
-	uint8_t *bytes;
-	size_t size;
-	size_t room;
-	int fds[FRAME_FDS_MAX];
-	unsigned int n_fds;
-};
-
-static int64_t now_ms(void)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
-}
-
-static void inbox_clear(struct inbox *inbox)
-{
-	for (unsigned int i = 0; i < inbox->n_fds; i++)
-		close(inbox->fds[i]);
-	free(inbox->bytes);
-	*inbox = (struct inbox){ 0 };
-}
-
 static void hang_up(struct treekv *kv)
 {
 	if (kv->fd >= 0)
@@ -164,7 +139,7 @@ static int send_bytes(struct treekv *kv, const uint8_t *bytes, size_t size,
 	while (size > 0) {
 		ssize_t n = send(kv->fd, bytes, size, MSG_NOSIGNAL);
 
-		if (n < 0 && errno == EINTR && now_ms() < deadline)
+		if (n < 0 && errno == EINTR && clock_ms() < deadline)
 			continue;
 		if (n < 0 && (errno == EINTR || errno == EAGAIN))
 			return -ETIMEDOUT;
@@ -194,99 +169,6 @@ static int send_request(struct treekv *kv, const Treekv__Request *request,
 	r = send_bytes(kv, bytes, FRAME_HEADER + size, deadline, accepted);
 	free(bytes);
 	return r;
-}
-
-/* Takes what fits and closes the rest. */
-static void inbox_take_fds(struct inbox *inbox, struct msghdr *message)
-{
-	struct cmsghdr *c;
-
-	for (c = CMSG_FIRSTHDR(message); c; c = CMSG_NXTHDR(message, c)) {
-		size_t n = (c->cmsg_len - CMSG_LEN(0)) / sizeof(int);
-
-		if (c->cmsg_level != SOL_SOCKET || c->cmsg_type != SCM_RIGHTS)
-			continue;
-		for (size_t i = 0; i < n; i++) {
-			int fd;
-
-			memcpy(&fd, CMSG_DATA(c) + i * sizeof(fd), sizeof(fd));
-			if (inbox->n_fds < FRAME_FDS_MAX)
-				inbox->fds[inbox->n_fds++] = fd;
-			else
-				close(fd);
-		}
-	}
-}
-
-static int receive_some(struct treekv *kv, struct inbox *inbox,
-			int64_t deadline)
-{
-	_Alignas(struct cmsghdr) char control[CMSG_SPACE(sizeof(inbox->fds))];
-	struct iovec bytes = { .iov_base = inbox->bytes + inbox->size,
-			       .iov_len = inbox->room - inbox->size };
-	struct msghdr message = { .msg_iov = &bytes,
-				  .msg_iovlen = 1,
-				  .msg_control = control,
-				  .msg_controllen = sizeof(control) };
-	ssize_t n = recvmsg(kv->fd, &message, MSG_CMSG_CLOEXEC);
-
-	if (n < 0 && errno == EINTR && now_ms() < deadline)
-		return 0;
-	if (n < 0)
-		return errno == EAGAIN || errno == EINTR ? -ETIMEDOUT : -errno;
-	inbox_take_fds(inbox, &message);
-	if (n == 0)
-		return -ECONNRESET;
-	inbox->size += (size_t)n;
-	return 0;
-}
-
-static int inbox_reserve(struct inbox *inbox, size_t room)
-{
-	uint8_t *bytes;
-
-	if (inbox->room >= room)
-		return 0;
-	bytes = realloc(inbox->bytes, room);
-	if (!bytes)
-		return -ENOMEM;
-	inbox->bytes = bytes;
-	inbox->room = room;
-	return 0;
-}
-
-/*
- * Reads one frame, and perhaps more; *body is its length. Where others follow
- * the answer they are left alone, which takes a call more.
- */
-static int receive_frame(struct treekv *kv, struct inbox *inbox, bool several,
-			 int64_t deadline, uint32_t *body)
-{
-	int r = inbox_reserve(inbox, several ? FRAME_HEADER : INBOX_ROOM);
-
-	while (!r) {
-		uint32_t length = 0;
-
-		r = frame_check(inbox->bytes, inbox->size, FRAME_REPLY_MAX,
-				body);
-		if (r)
-			break;
-		if (inbox->size >= FRAME_HEADER)
-			memcpy(&length, inbox->bytes, FRAME_HEADER);
-		r = inbox_reserve(inbox, FRAME_HEADER + (size_t)length);
-		if (!r && now_ms() >= deadline)
-			r = -ETIMEDOUT;
-		if (!r)
-			r = receive_some(kv, inbox, deadline);
-	}
-	return r < 0 ? r : 0;
-}
-
-/* What is behind it is the next one's. */
-static void inbox_consume(struct inbox *inbox, size_t n)
-{
-	inbox->size -= n;
-	memmove(inbox->bytes, inbox->bytes + n, inbox->size);
 }
 
 /* Is it an answer to what was asked? Return: 1 when one is still to come. */
@@ -319,8 +201,8 @@ static int receive_reply(struct treekv *kv, const Treekv__Request *request,
 	uint32_t body = 0;
 	int r;
 
-	r = receive_frame(kv, inbox, kind->several, now_ms() + kv->timeout_ms,
-			  &body);
+	r = inbox_receive(inbox, kv->fd, kind->several,
+			  clock_ms() + kv->timeout_ms, &body);
 	if (r)
 		return r;
 	reply = treekv__reply__unpack(NULL, body, inbox->bytes + FRAME_HEADER);
@@ -345,7 +227,7 @@ static int await_reply(struct treekv *kv, const Treekv__Request *request,
 	int r;
 
 	while ((r = receive_reply(kv, request, false, inbox, &reply)) > 0) {
-		kv->heard = now_ms();
+		kv->heard = clock_ms();
 		if (kv->progress)
 			kv->progress(kv->progress_arg, reply->progress->done,
 				     reply->progress->total);
@@ -436,7 +318,7 @@ static int greet(struct treekv *kv)
 
 	hello_init(&request, &hello);
 	request.id = ++kv->last_id;
-	r = send_request(kv, &request, now_ms() + kv->timeout_ms, &accepted);
+	r = send_request(kv, &request, clock_ms() + kv->timeout_ms, &accepted);
 	/* A daemon that turns us away has said why before it hung up. */
 	if (r && r != -EPIPE && r != -ECONNRESET)
 		return explain_call(
@@ -541,8 +423,8 @@ static int attempt(struct treekv *kv, Treekv__Request *request,
 	int r, sent;
 
 	request->id = ++kv->last_id;
-	sent = r =
-		send_request(kv, request, now_ms() + kv->timeout_ms, accepted);
+	sent = r = send_request(kv, request, clock_ms() + kv->timeout_ms,
+				accepted);
 	/* As in greet(): read on, though nothing can be sent. */
 	if (sent && sent != -EPIPE && sent != -ECONNRESET)
 		goto fail;
@@ -586,19 +468,20 @@ static int repeat(struct treekv *kv, int timeout_ms, Treekv__Request *request,
 		  Treekv__Reply **ret, struct inbox *inbox)
 {
 	bool may_repeat = request_kinds[request->body_case].repeat;
-	int64_t end = least(kv->heard + timeout_ms, now_ms() + CONN_TIMEOUT_MS);
+	int64_t end =
+		least(kv->heard + timeout_ms, clock_ms() + CONN_TIMEOUT_MS);
 	int64_t pause = 0, left;
 	int r;
 
 	for (;;) {
-		left = kv->heard + timeout_ms - now_ms();
+		left = kv->heard + timeout_ms - clock_ms();
 		r = dial(kv, left > 0 ? (int)left : 1, false);
 		if (!r)
 			r = attempt(kv, request, ret, inbox, &kv->in_doubt);
 		if (r != -ECONNRESET || (kv->in_doubt && !may_repeat))
 			return r;
 		pause = pause ? least(2 * pause, PAUSE_MAX_MS) : PAUSE_MIN_MS;
-		if (now_ms() + pause >= end)
+		if (clock_ms() + pause >= end)
 			return r;
 		sleep_ms(pause);
 	}
@@ -610,7 +493,7 @@ static int call(struct treekv *kv, int timeout_ms, Treekv__Request *request,
 	const struct request_kind *kind = &request_kinds[request->body_case];
 	int r;
 
-	kv->heard = now_ms();
+	kv->heard = clock_ms();
 	kv->in_doubt = false;
 	/* The daemon knows a connection by the process that made it. */
 	if (kv->fd >= 0 && kv->pid != getpid())
@@ -667,7 +550,7 @@ static int next_reply(struct treekv *kv, const Treekv__Request *request,
 {
 	Treekv__Reply *reply;
 	uint32_t body = 0;
-	int r = receive_frame(kv, inbox, true, INT64_MAX, &body);
+	int r = inbox_receive(inbox, kv->fd, true, INT64_MAX, &body);
 
 	if (r)
 		return r;
