@@ -20,6 +20,9 @@
 #include "daemon/policy.h"
 #include "daemon/spec.h"
 
+/* Prefixes by the scores that they keep: most daemons know one kind only. */
+static uint32_t known[POLICY_SCORES_LAST + 1];
+
 /* Without padding, since its bytes are hashed. */
 struct seed {
 	uint8_t model[SHM_MODEL_SIZE];
@@ -108,10 +111,15 @@ void lookup_add(struct cache *cache)
 	if (prefix_add(&treekvd.prefixes, &cache->prefix))
 		log_warning("cannot be looked up",
 			    "name=%s error=\"out of memory\"", cache->name);
+	else
+		known[scores_of(spec)]++;
 }
 
 void lookup_remove(struct cache *cache)
 {
+	if (!cache->prefix.nodes)
+		return;
+	known[scores_of(&cache->index->spec)]--;
 	prefix_remove(&treekvd.prefixes, &cache->prefix);
 }
 
@@ -144,7 +152,8 @@ void lookup_end(struct lookup_query *query)
 }
 
 static void find_one(struct lookup_result *ret,
-		     const struct lookup_query *query, uint64_t seed)
+		     const struct lookup_query *query, uint64_t seed,
+		     enum policy_scores scores)
 {
 	const struct prefix *found;
 	struct access_what what;
@@ -163,8 +172,7 @@ static void find_one(struct lookup_result *ret,
 	ret->tokens = tokens;
 	ret->compacted = !found->partial;
 	ret->scores = tokens == found->tokens &&
-		      scores_of(&ret->cache->index->spec) ==
-			      scores_of(query->spec);
+		      scores == scores_of(query->spec);
 }
 
 void lookup_exact(struct lookup_result *ret, const struct lookup_query *query)
@@ -177,11 +185,12 @@ void lookup_exact(struct lookup_result *ret, const struct lookup_query *query)
 	enum policy_scores own = scores_of(query->spec);
 
 	*ret = (struct lookup_result){ .cache = NULL };
-	find_one(ret, query, seed_exact(query->space, query->spec, own));
+	find_one(ret, query, seed_exact(query->space, query->spec, own), own);
 	for (size_t i = 0; i < sizeof(all) / sizeof(*all); i++)
-		if (all[i] != own)
+		if (all[i] != own && known[all[i]])
 			find_one(ret, query,
-				 seed_exact(query->space, query->spec, all[i]));
+				 seed_exact(query->space, query->spec, all[i]),
+				 all[i]);
 }
 
 void lookup_compacted(struct lookup_result *ret,
@@ -189,7 +198,8 @@ void lookup_compacted(struct lookup_result *ret,
 {
 	*ret = (struct lookup_result){ .cache = NULL };
 	find_one(ret, query,
-		 seed_compacted(query->space, query->spec, query->budgets));
+		 seed_compacted(query->space, query->spec, query->budgets),
+		 scores_of(query->spec));
 }
 
 void lookup_describe(Treekv__Prefix *ret, const struct lookup_result *found,
@@ -200,7 +210,7 @@ void lookup_describe(Treekv__Prefix *ret, const struct lookup_result *found,
 		   conn_peer(conn)->uid);
 	ret->name = room;
 	ret->tokens = found->tokens;
-	ret->tail = found->cache->index->frozen_tail;
+	ret->tail = found->cache->prefix.tokens;
 	ret->compacted = found->compacted;
 	ret->scores = found->scores;
 }

@@ -5,10 +5,17 @@
  * one hash table, and one more for the whole, last part of a block included.
  *
  * If a prompt's i-th hash is there, so are all before it. So the deepest one is
- * found by halving: half a dozen probes, whatever the length of the prompt. A
+ * found by halving (in powers of two): half a dozen probes, whatever the length
+ * of the prompt. A
  * collision can make a hash seem to be there which is not, never the other way
  * round; so the search ends at the true depth or beyond, and going down from
  * there, comparing ids, finds it.
+ *
+ * With thousands of prefixes nearly every probe misses the processor's caches
+ * and its TLB. So a bucket tells by itself, with few false alarms, which hashes
+ * are in it (marks), and which parts of a block follow one of its blocks and end
+ * a sequence (ends); and those buckets that are probed first are asked for as
+ * soon as their hashes are known.
  *
  * The table grows a bucket at a time (linear hashing), since a table that is
  * made anew would keep everybody waiting; its memory is reserved and comes into
@@ -22,10 +29,17 @@
 
 #include "daemon/prefix.h"
 
-#define BUCKETS_MIN UINT32_C(512)
-#define BUCKETS_MAX (UINT32_C(1) << 22)
-#define BLOCK_BYTES (PREFIX_BLOCK * sizeof(uint32_t))
-#define PATH_BLOCKS UINT32_C(16384) /* of a prompt that are looked at */
+#define BUCKETS_MIN	UINT32_C(512)
+#define BUCKETS_MAX	(UINT32_C(1) << 22)
+#define BLOCK_BYTES	(PREFIX_BLOCK * sizeof(uint32_t))
+#define PREFETCH_BLOCKS 4 /* one in as many is probed first */
+#define PATH_BLOCKS	UINT32_C(16384) /* of a prompt that are looked at */
+
+struct prefix_bucket {
+	struct prefix_node *first;
+	uint32_t marks; /* a bit for each hash in it, and perhaps more */
+	uint16_t ends; /* likewise the rests, 0 ..., behind a block in it */
+};
 
 struct prefix_node {
 	struct prefix_node *next;
@@ -71,6 +85,8 @@ int prefixes_init(struct prefixes *all)
 
 	if (at == MAP_FAILED)
 		return -ENOMEM;
+	/* Fewer misses of the TLB; where there is none, nothing is lost. */
+	madvise(at, BUCKETS_MAX * sizeof(*all->bucket), MADV_HUGEPAGE);
 	*all = (struct prefixes){
 		.bucket = at,
 		.buckets = BUCKETS_MIN,
@@ -87,7 +103,7 @@ void prefixes_exit(struct prefixes *all)
 }
 
 /* Of the next power of two as far as those buckets are in use. */
-static uint32_t bucket_of(const struct prefixes *all, uint64_t hash)
+static uint32_t bucket_index(const struct prefixes *all, uint64_t hash)
 {
 	uint32_t size = UINT32_C(2) << (31 - __builtin_clz(all->buckets));
 	uint32_t at = (uint32_t)(hash & (size - 1));
@@ -95,39 +111,64 @@ static uint32_t bucket_of(const struct prefixes *all, uint64_t hash)
 	return at < all->buckets ? at : at & (size / 2 - 1);
 }
 
-static void link_node(struct prefixes *all, struct prefix_node *node)
+static struct prefix_bucket *bucket_of(const struct prefixes *all,
+				       uint64_t hash)
 {
-	struct prefix_node **at = &all->bucket[bucket_of(all, node->hash)];
-
-	node->next = *at;
-	node->link = at;
-	if (*at)
-		(*at)->link = &node->next;
-	*at = node;
+	return &all->bucket[bucket_index(all, hash)];
 }
 
-static void unlink_node(struct prefix_node *node)
+static void prefetch(const struct prefixes *all, uint64_t hash)
 {
+	__builtin_prefetch(bucket_of(all, hash));
+}
+
+/* By bits that do not choose the bucket. */
+static uint32_t mark(uint64_t hash)
+{
+	return UINT32_C(1) << (hash >> 59);
+}
+
+static void link_node(struct prefixes *all, struct prefix_node *node)
+{
+	struct prefix_bucket *bucket = bucket_of(all, node->hash);
+
+	node->next = bucket->first;
+	node->link = &bucket->first;
+	if (node->next)
+		node->next->link = &node->next;
+	bucket->first = node;
+	bucket->marks |= mark(node->hash);
+}
+
+static void unlink_node(struct prefixes *all, struct prefix_node *node)
+{
+	struct prefix_bucket *bucket = bucket_of(all, node->hash);
+
 	*node->link = node->next;
 	if (node->next)
 		node->next->link = node->link;
+	if (!bucket->first) { /* else they stay: a chain can be long */
+		bucket->marks = 0;
+		bucket->ends = 0;
+	}
 }
 
 /* One more bucket takes its share of the one it is split from. */
 static void grow(struct prefixes *all)
 {
 	uint32_t half = UINT32_C(1) << (31 - __builtin_clz(all->buckets));
+	struct prefix_bucket *bucket;
 	struct prefix_node *node, *next;
 
 	if (all->buckets == BUCKETS_MAX)
 		return;
-	node = all->bucket[all->buckets - half];
-	all->buckets++;
+	bucket = &all->bucket[all->buckets - half];
+	node = bucket->first;
+	bucket->first = NULL;
+	bucket->marks = 0;
+	all->bucket[all->buckets++].ends = bucket->ends;
 	for (; node; node = next) {
 		next = node->next;
-		if (bucket_of(all, node->hash) != all->buckets - 1)
-			continue;
-		unlink_node(node);
 		link_node(all, node);
 	}
 }
@@ -145,6 +186,7 @@ static void add_node(struct prefixes *all, struct prefix *prefix,
 int prefix_add(struct prefixes *all, struct prefix *prefix)
 {
 	uint64_t blocks = prefix->tokens / PREFIX_BLOCK;
+	uint32_t rest = prefix->tokens % PREFIX_BLOCK;
 	uint64_t hash = prefix->seed & all->mask;
 
 	prefix->nodes = malloc((blocks + 1) * sizeof(*prefix->nodes));
@@ -154,8 +196,9 @@ int prefix_add(struct prefixes *all, struct prefix *prefix)
 		hash = hash_block(all, hash, prefix->ids + i * PREFIX_BLOCK);
 		add_node(all, prefix, &prefix->nodes[i], hash);
 	}
-	hash = hash_whole(all, hash, prefix->ids + blocks * PREFIX_BLOCK,
-			  prefix->tokens % PREFIX_BLOCK);
+	bucket_of(all, hash)->ends |= (uint16_t)(1 << rest);
+	all->briefs += !blocks;
+	hash = hash_whole(all, hash, prefix->ids + blocks * PREFIX_BLOCK, rest);
 	add_node(all, prefix, &prefix->nodes[blocks], hash);
 	return 0;
 }
@@ -167,8 +210,9 @@ void prefix_remove(struct prefixes *all, struct prefix *prefix)
 	if (!prefix->nodes)
 		return;
 	for (uint64_t i = 0; i < nodes; i++)
-		unlink_node(&prefix->nodes[i]);
+		unlink_node(all, &prefix->nodes[i]);
 	all->nodes -= (uint32_t)nodes;
+	all->briefs -= nodes == 1;
 	free(prefix->nodes);
 	prefix->nodes = NULL;
 }
@@ -199,16 +243,20 @@ static bool is_whole(const struct prefix_node *node)
 static const struct prefix_node *first_of(const struct prefixes *all,
 					  uint64_t hash)
 {
-	const struct prefix_node *node = all->bucket[bucket_of(all, hash)];
+	const struct prefix_bucket *bucket = bucket_of(all, hash);
+	const struct prefix_node *node = bucket->first;
 
+	if (!(bucket->marks & mark(hash)))
+		return NULL;
 	while (node && node->hash != hash)
 		node = node->next;
 	return node;
 }
 
-static bool is_there(const struct search *s, uint32_t i)
+/* Or seems to be. */
+static bool is_marked(const struct search *s, uint32_t i)
 {
-	return first_of(s->all, s->path[i]) != NULL;
+	return bucket_of(s->all, s->path[i])->marks & mark(s->path[i]);
 }
 
 /* The seeds differ in practice; the masked hashes of tests need not. */
@@ -243,43 +291,59 @@ static const struct prefix *find_whole(const struct search *s, uint64_t seed,
 	return NULL;
 }
 
-/* The longest that ends less than a block behind the first @i. */
-static const struct prefix *find_end(const struct search *s, uint64_t seed,
-				     uint32_t i, uint64_t *tokens)
+/* The rests that may follow the first @i blocks, as bits. */
+static uint32_t ends_behind(const struct search *s, uint32_t i)
 {
-	size_t left = s->n - (size_t)i * PREFIX_BLOCK;
-	uint32_t rest = left < PREFIX_BLOCK ? (uint32_t)left + 1 : PREFIX_BLOCK;
-	const struct prefix *found = NULL;
+	if (i)
+		return bucket_of(s->all, s->path[i])->ends;
+	return s->all->briefs ? UINT16_MAX : 0;
+}
 
-	while (!found && rest--)
-		found = find_whole(s, seed, i, rest);
-	if (found)
-		*tokens = found->tokens;
-	return found;
+/*
+ * The longest that ends less than a block behind the first @i, with which
+ * @found (or NULL) begins. That one is looked at first: mostly there is no other
+ * that could be longer.
+ */
+static const struct prefix *find_end(const struct search *s, uint64_t seed,
+				     uint32_t i, const struct prefix *found)
+{
+	uint64_t from = (uint64_t)i * PREFIX_BLOCK, left = s->n - from;
+	uint32_t rest = left < PREFIX_BLOCK ? (uint32_t)left + 1 : PREFIX_BLOCK;
+	uint32_t ends = ends_behind(s, i), least = 0;
+	const struct prefix *end = NULL, *longer = NULL;
+
+	if (found && found->tokens <= s->n &&
+	    found->tokens / PREFIX_BLOCK == i &&
+	    begins_with(found, s->ids, found->tokens)) {
+		end = found;
+		least = found->tokens % PREFIX_BLOCK + 1;
+	}
+	while (!longer && rest-- > least)
+		if (ends & 1U << rest)
+			longer = find_whole(s, seed, i, rest);
+	return longer ? longer : end;
 }
 
 /* At least as deep as anything goes; see the note above. */
 static uint32_t depth(const struct search *s)
 {
-	uint32_t lo = 0, hi = s->blocks;
+	uint32_t depth = 0;
 
-	while (lo < hi) {
-		uint32_t middle = hi - (hi - lo) / 2;
-
-		if (is_there(s, middle))
-			lo = middle;
-		else
-			hi = middle - 1;
-	}
-	return lo;
+	for (uint32_t more = PATH_BLOCKS; more; more /= 2)
+		if (more <= s->blocks - depth && is_marked(s, depth + more))
+			depth += more;
+	return depth;
 }
 
 static void hash_path(struct search *s, uint64_t seed)
 {
 	s->path[0] = seed & s->all->mask;
-	for (uint32_t i = 0; i < s->blocks; i++)
+	for (uint32_t i = 0; i < s->blocks; i++) {
 		s->path[i + 1] = hash_block(s->all, s->path[i],
 					    s->ids + (size_t)i * PREFIX_BLOCK);
+		if ((i + 1) % PREFETCH_BLOCKS == 0)
+			prefetch(s->all, s->path[i + 1]);
+	}
 }
 
 const struct prefix *prefix_find(const struct prefixes *all, uint64_t seed,
@@ -300,12 +364,16 @@ const struct prefix *prefix_find(const struct prefixes *all, uint64_t seed,
 		found = find_blocks(&s, seed, i);
 	i += found != NULL;
 	for (;; i--) {
-		end = find_end(&s, seed, i, tokens);
+		end = find_end(&s, seed, i, found);
 		if (end || !i || (found && found->partial))
 			break;
 	}
-	if (end || !found || !found->partial)
+	if (end) {
+		*tokens = end->tokens;
 		return end;
+	}
+	if (!found || !found->partial)
+		return NULL;
 	*tokens = (uint64_t)i * PREFIX_BLOCK;
 	return found;
 }

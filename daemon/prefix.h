@@ -13,12 +13,14 @@
 
 #define PREFIX_BLOCK 16 /* tokens that are hashed together */
 
+struct prefix_bucket;
 struct prefix_node;
 
 struct prefixes {
-	struct prefix_node **bucket; /* PREFIX_BUCKETS_MAX of them, mapped */
+	struct prefix_bucket *bucket; /* as many as there may be, mapped */
 	uint32_t buckets; /* in use */
 	uint32_t nodes;
+	uint32_t briefs; /* sequences that are shorter than a block */
 	uint64_t mask; /* of all hashes: fewer bits make collisions, for tests */
 };
 
