@@ -31,6 +31,7 @@
 #include <unistd.h>
 
 #include "client/cache.h"
+#include "client/clock.h"
 #include "client/conn.h"
 #include "client/inbox.h"
 
@@ -45,6 +46,7 @@ static const struct request_kind {
 	bool repeat; /* twice is the same as once */
 	bool progress; /* Progress may come first */
 	bool several; /* more replies may follow the first */
+	bool lasts; /* repeated meanwhile it is -EBUSY */
 } request_kinds[] = {
 	[TREEKV__REQUEST__BODY_HELLO] = { "hello", TREEKV__REPLY__BODY_HELLO,
 					  true },
@@ -72,7 +74,8 @@ static const struct request_kind {
 	[TREEKV__REQUEST__BODY_LOOKUP] = { "lookup", TREEKV__REPLY__BODY_LOOKUP,
 					   true },
 	[TREEKV__REQUEST__BODY_FREEZE] = { "freeze",
-					   TREEKV__REPLY__BODY__NOT_SET, true },
+					   TREEKV__REPLY__BODY__NOT_SET, true,
+					   .lasts = true },
 	[TREEKV__REQUEST__BODY_CHMOD] = { "chmod", TREEKV__REPLY__BODY__NOT_SET,
 					  true },
 	[TREEKV__REQUEST__BODY_QUOTA] = { "quota", TREEKV__REPLY__BODY_QUOTA,
@@ -86,7 +89,7 @@ static const struct request_kind {
 					    TREEKV__REPLY__BODY_PERSIST, false,
 					    true },
 	[TREEKV__REQUEST__BODY_PARK] = { "park", TREEKV__REPLY__BODY__NOT_SET,
-					 true, true },
+					 true, true, .lasts = true },
 	[TREEKV__REQUEST__BODY_KEEP] = { "keep", TREEKV__REPLY__BODY__NOT_SET,
 					 true },
 	[TREEKV__REQUEST__BODY_EVENTS] = { "events", TREEKV__REPLY__BODY_EVENTS,
@@ -139,7 +142,7 @@ static int send_bytes(struct treekv *kv, const uint8_t *bytes, size_t size,
 	while (size > 0) {
 		ssize_t n = send(kv->fd, bytes, size, MSG_NOSIGNAL);
 
-		if (n < 0 && errno == EINTR && clock_ms() < deadline)
+		if (n < 0 && errno == EINTR && now_ms() < deadline)
 			continue;
 		if (n < 0 && (errno == EINTR || errno == EAGAIN))
 			return -ETIMEDOUT;
@@ -202,14 +205,13 @@ static int receive_reply(struct treekv *kv, const Treekv__Request *request,
 	int r;
 
 	r = inbox_receive(inbox, kv->fd, kind->several,
-			  clock_ms() + kv->timeout_ms, &body);
+			  now_ms() + kv->timeout_ms, &body);
+	if (!r)
+		r = inbox_unpack(&reply, inbox, body);
 	if (r)
 		return r;
-	reply = treekv__reply__unpack(NULL, body, inbox->bytes + FRAME_HEADER);
-	if (!reply)
-		return -EPROTO;
 	r = reply_check(reply, request);
-	inbox_consume(inbox, FRAME_HEADER + body);
+	inbox_consume(inbox, body);
 	if (!r && !ahead && inbox->size)
 		r = -EPROTO;
 	if (r < 0)
@@ -227,7 +229,7 @@ static int await_reply(struct treekv *kv, const Treekv__Request *request,
 	int r;
 
 	while ((r = receive_reply(kv, request, false, inbox, &reply)) > 0) {
-		kv->heard = clock_ms();
+		kv->heard = now_ms();
 		if (kv->progress)
 			kv->progress(kv->progress_arg, reply->progress->done,
 				     reply->progress->total);
@@ -318,7 +320,7 @@ static int greet(struct treekv *kv)
 
 	hello_init(&request, &hello);
 	request.id = ++kv->last_id;
-	r = send_request(kv, &request, clock_ms() + kv->timeout_ms, &accepted);
+	r = send_request(kv, &request, now_ms() + kv->timeout_ms, &accepted);
 	/* A daemon that turns us away has said why before it hung up. */
 	if (r && r != -EPIPE && r != -ECONNRESET)
 		return explain_call(
@@ -342,8 +344,12 @@ static int agree(struct treekv *kv, const Treekv__HelloReply *hello)
 	return 0;
 }
 
-/* The answer to greet(), behind which there is that to a request sent @ahead. */
-static int greeted(struct treekv *kv, bool ahead, struct inbox *inbox)
+/*
+ * The answer to greet(), behind which there is that to a request sent @ahead.
+ * @refused is set when the daemon does not want us: nobody hears that request.
+ */
+static int greeted(struct treekv *kv, bool ahead, struct inbox *inbox,
+		   bool *refused)
 {
 	const struct request_kind *kind =
 		&request_kinds[TREEKV__REQUEST__BODY_HELLO];
@@ -359,9 +365,11 @@ static int greeted(struct treekv *kv, bool ahead, struct inbox *inbox)
 	if (r)
 		return explain_call(kv, kind, r);
 	r = reply_error(reply, kind);
+	*refused = r;
 	if (r)
 		return r == -EPROTONOSUPPORT ? -EPROTO : r;
 	r = agree(kv, reply->hello);
+	*refused = r;
 	treekv__reply__free_unpacked(reply, NULL);
 	return r;
 }
@@ -370,6 +378,7 @@ static int greeted(struct treekv *kv, bool ahead, struct inbox *inbox)
 static int dial_once(struct treekv *kv, int timeout_ms, bool ahead)
 {
 	struct inbox inbox = { 0 };
+	bool refused;
 	int r;
 
 	hang_up(kv);
@@ -392,7 +401,7 @@ static int dial_once(struct treekv *kv, int timeout_ms, bool ahead)
 	}
 	r = greet(kv);
 	if (!r && !ahead)
-		r = greeted(kv, false, &inbox);
+		r = greeted(kv, false, &inbox, &refused);
 	inbox_clear(&inbox);
 	if (!r)
 		++kv->session;
@@ -420,18 +429,18 @@ static int dial(struct treekv *kv, int timeout_ms, bool ahead)
 static int attempt(struct treekv *kv, Treekv__Request *request,
 		   Treekv__Reply **ret, struct inbox *inbox, bool *accepted)
 {
+	bool refused = false;
 	int r, sent;
 
 	request->id = ++kv->last_id;
-	sent = r = send_request(kv, request, clock_ms() + kv->timeout_ms,
-				accepted);
+	sent = r =
+		send_request(kv, request, now_ms() + kv->timeout_ms, accepted);
 	/* As in greet(): read on, though nothing can be sent. */
 	if (sent && sent != -EPIPE && sent != -ECONNRESET)
 		goto fail;
 	if (kv->hello) {
-		r = greeted(kv, true, inbox);
-		if (r && r != -ECONNRESET && r != -ETIMEDOUT)
-			*accepted = false; /* who is refused is not heard */
+		r = greeted(kv, true, inbox, &refused);
+		*accepted &= !refused;
 		if (r)
 			goto out;
 	}
@@ -460,6 +469,14 @@ static void sleep_ms(int64_t ms)
 	nanosleep(&time, NULL);
 }
 
+/* It is refused because what it repeats is being done. */
+static bool is_under_way(const Treekv__Request *request,
+			 const Treekv__Reply *reply)
+{
+	return request_kinds[request->body_case].lasts &&
+	       reply->error == -EBUSY;
+}
+
 /*
  * Over new connections, after one was lost. The text is set. The first try is
  * at once: most connections are lost to a daemon that has been replaced by now.
@@ -468,21 +485,26 @@ static int repeat(struct treekv *kv, int timeout_ms, Treekv__Request *request,
 		  Treekv__Reply **ret, struct inbox *inbox)
 {
 	bool may_repeat = request_kinds[request->body_case].repeat;
-	int64_t end =
-		least(kv->heard + timeout_ms, clock_ms() + CONN_TIMEOUT_MS);
+	int64_t end = least(kv->heard + timeout_ms, now_ms() + CONN_TIMEOUT_MS);
 	int64_t pause = 0, left;
-	int r;
+	int r = 0;
 
 	for (;;) {
-		left = kv->heard + timeout_ms - clock_ms();
-		r = dial(kv, left > 0 ? (int)left : 1, false);
+		bool again, doubt = kv->in_doubt;
+
+		left = kv->heard + timeout_ms - now_ms();
+		if (kv->fd < 0)
+			r = dial(kv, left > 0 ? (int)left : 1, false);
 		if (!r)
 			r = attempt(kv, request, ret, inbox, &kv->in_doubt);
-		if (r != -ECONNRESET || (kv->in_doubt && !may_repeat))
-			return r;
+		again = r ? r == -ECONNRESET && (!kv->in_doubt || may_repeat) :
+			    doubt && is_under_way(request, *ret);
 		pause = pause ? least(2 * pause, PAUSE_MAX_MS) : PAUSE_MIN_MS;
-		if (clock_ms() + pause >= end)
+		if (!again || now_ms() + pause >= end)
 			return r;
+		if (!r)
+			treekv__reply__free_unpacked(*ret, NULL);
+		inbox_clear(inbox);
 		sleep_ms(pause);
 	}
 }
@@ -493,7 +515,8 @@ static int call(struct treekv *kv, int timeout_ms, Treekv__Request *request,
 	const struct request_kind *kind = &request_kinds[request->body_case];
 	int r;
 
-	kv->heard = clock_ms();
+	kv->heard = now_ms();
+	kv->answered = false;
 	kv->in_doubt = false;
 	/* The daemon knows a connection by the process that made it. */
 	if (kv->fd >= 0 && kv->pid != getpid())
@@ -507,6 +530,7 @@ static int call(struct treekv *kv, int timeout_ms, Treekv__Request *request,
 		r = repeat(kv, timeout_ms, request, ret, inbox);
 	if (r)
 		return r;
+	kv->answered = true;
 	kv->in_doubt = false;
 	return reply_error(*ret, kind);
 }
@@ -522,7 +546,7 @@ int conn_call_within(struct treekv *kv, int timeout_ms,
 	assert(timeout_ms > 0);
 	pthread_mutex_lock(&kv->lock);
 	r = call(kv, timeout_ms, request, &reply, &inbox);
-	last.answered = kv->fd >= 0;
+	last.answered = kv->answered;
 	last.in_doubt = kv->in_doubt;
 	last.session = kv->session;
 	pthread_mutex_unlock(&kv->lock);
@@ -552,11 +576,10 @@ static int next_reply(struct treekv *kv, const Treekv__Request *request,
 	uint32_t body = 0;
 	int r = inbox_receive(inbox, kv->fd, true, INT64_MAX, &body);
 
+	if (!r)
+		r = inbox_unpack(&reply, inbox, body);
 	if (r)
 		return r;
-	reply = treekv__reply__unpack(NULL, body, inbox->bytes + FRAME_HEADER);
-	if (!reply)
-		return -EPROTO;
 	r = reply_check(reply, request);
 	if (r)
 		treekv__reply__free_unpacked(reply, NULL);

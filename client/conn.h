@@ -25,6 +25,7 @@ struct treekv {
 	pid_t pid; /* who made it: a lease is not inherited by a fork */
 	int timeout_ms; /* what fd is set to */
 	int64_t heard; /* ms: a sign of life of this call, or its beginning */
+	bool answered; /* the last call: by the daemon, be it a refusal */
 	bool in_doubt; /* a daemon may have taken the last request */
 	uint64_t session; /* raised by each connection made */
 	uint64_t last_id;

@@ -6,32 +6,25 @@
  * awake for a moment; in between others may run, the daemon perhaps, where it
  * shares the processor. Measured, that is quicker beside processes that only
  * compute, too, up to the 99th percentile (see lookup.* of the bench).
+ *
+ * Bytes and descriptors belong together: whatever becomes of the bytes, what
+ * came with them is closed by inbox_clear(), unless somebody has taken it.
+ *
+ * libprotobuf-c says of a message that it cannot make no more than that; whether
+ * it is malformed or there is no memory for it, its allocator knows.
  */
 #include <errno.h>
 #include <sched.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
-#include <time.h>
 #include <unistd.h>
 
+#include "client/clock.h"
 #include "client/inbox.h"
 
 #define INBOX_ROOM (64U << 10)
 #define AWAKE_NS   50000
-
-static uint64_t clock_ns(void)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return (uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec;
-}
-
-int64_t clock_ms(void)
-{
-	return (int64_t)(clock_ns() / 1000000);
-}
 
 void inbox_clear(struct inbox *inbox)
 {
@@ -41,23 +34,8 @@ void inbox_clear(struct inbox *inbox)
 	*inbox = (struct inbox){ 0 };
 }
 
-/* As recvmsg(); awake for a moment, see the note above. */
-static ssize_t receive_soon(int fd, struct msghdr *message)
-{
-	uint64_t asleep_at = clock_ns() + AWAKE_NS;
-	ssize_t n;
-
-	do {
-		n = recvmsg(fd, message, MSG_CMSG_CLOEXEC | MSG_DONTWAIT);
-		if (n >= 0 || errno != EAGAIN)
-			return n;
-		sched_yield();
-	} while (clock_ns() < asleep_at);
-	return recvmsg(fd, message, MSG_CMSG_CLOEXEC);
-}
-
 /* Takes what fits and closes the rest. */
-static void inbox_take_fds(struct inbox *inbox, struct msghdr *message)
+static void take_fds(struct inbox *inbox, struct msghdr *message)
 {
 	struct cmsghdr *c;
 
@@ -78,6 +56,21 @@ static void inbox_take_fds(struct inbox *inbox, struct msghdr *message)
 	}
 }
 
+/* As recvmsg(); awake for a moment, see the note above. */
+static ssize_t receive_soon(int fd, struct msghdr *message)
+{
+	int64_t asleep_at = now_ns() + AWAKE_NS;
+	ssize_t n;
+
+	do {
+		n = recvmsg(fd, message, MSG_CMSG_CLOEXEC | MSG_DONTWAIT);
+		if (n >= 0 || errno != EAGAIN)
+			return n;
+		sched_yield();
+	} while (now_ns() < asleep_at);
+	return recvmsg(fd, message, MSG_CMSG_CLOEXEC);
+}
+
 static int receive_some(struct inbox *inbox, int fd, int64_t deadline)
 {
 	_Alignas(struct cmsghdr) char control[CMSG_SPACE(sizeof(inbox->fds))];
@@ -89,18 +82,18 @@ static int receive_some(struct inbox *inbox, int fd, int64_t deadline)
 				  .msg_controllen = sizeof(control) };
 	ssize_t n = receive_soon(fd, &message);
 
-	if (n < 0 && errno == EINTR && clock_ms() < deadline)
+	if (n < 0 && errno == EINTR && now_ms() < deadline)
 		return 0;
 	if (n < 0)
 		return errno == EAGAIN || errno == EINTR ? -ETIMEDOUT : -errno;
-	inbox_take_fds(inbox, &message);
+	take_fds(inbox, &message);
 	if (n == 0)
 		return -ECONNRESET;
 	inbox->size += (size_t)n;
 	return 0;
 }
 
-static int inbox_reserve(struct inbox *inbox, size_t room)
+static int reserve(struct inbox *inbox, size_t room)
 {
 	uint8_t *bytes;
 
@@ -117,7 +110,7 @@ static int inbox_reserve(struct inbox *inbox, size_t room)
 int inbox_receive(struct inbox *inbox, int fd, bool several, int64_t deadline,
 		  uint32_t *body)
 {
-	int r = inbox_reserve(inbox, several ? FRAME_HEADER : INBOX_ROOM);
+	int r = reserve(inbox, several ? FRAME_HEADER : INBOX_ROOM);
 
 	while (!r) {
 		uint32_t length = 0;
@@ -128,8 +121,8 @@ int inbox_receive(struct inbox *inbox, int fd, bool several, int64_t deadline,
 			break;
 		if (inbox->size >= FRAME_HEADER)
 			memcpy(&length, inbox->bytes, FRAME_HEADER);
-		r = inbox_reserve(inbox, FRAME_HEADER + (size_t)length);
-		if (!r && clock_ms() >= deadline)
+		r = reserve(inbox, FRAME_HEADER + (size_t)length);
+		if (!r && now_ms() >= deadline)
 			r = -ETIMEDOUT;
 		if (!r)
 			r = receive_some(inbox, fd, deadline);
@@ -137,8 +130,35 @@ int inbox_receive(struct inbox *inbox, int fd, bool several, int64_t deadline,
 	return r < 0 ? r : 0;
 }
 
-void inbox_consume(struct inbox *inbox, size_t n)
+static void *take_memory(void *failed, size_t size)
 {
-	inbox->size -= n;
-	memmove(inbox->bytes, inbox->bytes + n, inbox->size);
+	void *at = malloc(size);
+
+	if (!at)
+		*(bool *)failed = true;
+	return at;
+}
+
+static void give_memory(void *failed, void *at)
+{
+	(void)failed;
+	free(at);
+}
+
+int inbox_unpack(Treekv__Reply **ret, const struct inbox *inbox, uint32_t body)
+{
+	bool failed = false;
+	ProtobufCAllocator memory = { take_memory, give_memory, &failed };
+
+	*ret = treekv__reply__unpack(&memory, body,
+				     inbox->bytes + FRAME_HEADER);
+	if (*ret)
+		return 0;
+	return failed ? -ENOMEM : -EPROTO;
+}
+
+void inbox_consume(struct inbox *inbox, uint32_t body)
+{
+	inbox->size -= FRAME_HEADER + body;
+	memmove(inbox->bytes, inbox->bytes + FRAME_HEADER + body, inbox->size);
 }

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* What the daemon sends, until it is whole. One thread at a time. */
+/* Replies as they come in: bytes, and descriptors beside them. */
 #ifndef TREEKV_INBOX_H
 #define TREEKV_INBOX_H
 
@@ -8,8 +8,8 @@
 #include <stdint.h>
 
 #include "proto/frame.h"
+#include "treekv.pb-c.h"
 
-/* A reply as it comes in. */
 struct inbox {
 	uint8_t *bytes;
 	size_t size;
@@ -18,27 +18,26 @@ struct inbox {
 	unsigned int n_fds;
 };
 
-/* Milliseconds of CLOCK_MONOTONIC, as deadlines are. */
-int64_t clock_ms(void);
+/* Closes what nobody has taken. */
+void inbox_clear(struct inbox *inbox);
 
 /**
- * inbox_receive - read one frame, and perhaps more
- * @fd: a stream socket, whose timeout is how long it waits for more bytes
- * @several: others may follow that frame: they are left alone, which takes a
- *	call more
- * @deadline: of clock_ms()
- * @body: set to its length; it begins FRAME_HEADER bytes into the inbox
+ * inbox_receive - read one frame
+ * @fd: the socket, whose own timeout bounds each wait
+ * @several: others follow it, which are to be left alone: that takes a call
+ *	more; else more may be read
+ * @deadline: now_ms() from which on it is -ETIMEDOUT
+ * @body: set to its length
  *
- * Return: 0, -ETIMEDOUT, -ECONNRESET, -ENOMEM, -EPROTO or -EMSGSIZE of what is
- * no frame, other errors of recvmsg(); no text.
+ * Return: 0, -ETIMEDOUT, -ECONNRESET, -EPROTO, -ENOMEM, ...; no text is set.
  */
 int inbox_receive(struct inbox *inbox, int fd, bool several, int64_t deadline,
 		  uint32_t *body);
 
-/* The first @n bytes are done with. What is behind them is the next one's. */
-void inbox_consume(struct inbox *inbox, size_t n);
+/* The frame as a message. Return: 0, -EPROTO, -ENOMEM. */
+int inbox_unpack(Treekv__Reply **ret, const struct inbox *inbox, uint32_t body);
 
-/* Closes the descriptors that nobody has taken. */
-void inbox_clear(struct inbox *inbox);
+/* What is behind it is the next one's. */
+void inbox_consume(struct inbox *inbox, uint32_t body);
 
 #endif /* TREEKV_INBOX_H */

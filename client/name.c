@@ -28,36 +28,48 @@ static int parse_number(uint32_t *ret, const char *text)
 	return 0;
 }
 
+/* These say that there is none, beside 0: getpwnam_r(3). */
+static int refuse(const char *what, const char *name, int error)
+{
+	if (!error || error == ENOENT || error == ESRCH || error == EBADF ||
+	    error == EPERM)
+		return error_set(-ENOENT, "there is no %s %s", what, name);
+	return error_set(-error, "cannot look up the %s %s: %s", what, name,
+			 strerror(error));
+}
+
 int name_user(uint32_t *ret, const char *user)
 {
 	struct passwd entry, *found = NULL;
 	char *room = malloc(LOOKUP_SIZE);
+	int r;
 
 	if (!room)
 		return error_set(-ENOMEM, "out of memory");
-	getpwnam_r(user, &entry, room, LOOKUP_SIZE, &found);
+	r = getpwnam_r(user, &entry, room, LOOKUP_SIZE, &found);
 	if (found)
 		*ret = found->pw_uid;
 	free(room);
 	if (found || !parse_number(ret, user))
 		return 0;
-	return error_set(-ENOENT, "there is no user %s", user);
+	return refuse("user", user, r);
 }
 
 int name_group(uint32_t *ret, const char *group)
 {
 	struct group entry, *found = NULL;
 	char *room = malloc(LOOKUP_SIZE);
+	int r;
 
 	if (!room)
 		return error_set(-ENOMEM, "out of memory");
-	getgrnam_r(group, &entry, room, LOOKUP_SIZE, &found);
+	r = getgrnam_r(group, &entry, room, LOOKUP_SIZE, &found);
 	if (found)
 		*ret = found->gr_gid;
 	free(room);
 	if (found || !parse_number(ret, group))
 		return 0;
-	return error_set(-ENOENT, "there is no group %s", group);
+	return refuse("group", group, r);
 }
 
 static int check_own(const char *own)

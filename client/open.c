@@ -24,10 +24,10 @@
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "client/cache.h"
+#include "client/clock.h"
 #include "client/conn.h"
 #include "client/lease.h"
 #include "client/name.h"
@@ -85,19 +85,6 @@ struct attachment {
 	int backoff_ms;
 	int64_t next_try; /* ms */
 };
-
-static int64_t now_ns(void)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return (int64_t)now.tv_sec * 1000000000 + now.tv_nsec;
-}
-
-static int64_t now_ms(void)
-{
-	return now_ns() / 1000000;
-}
 
 static void grant_free(struct grant *grant)
 {
