@@ -134,8 +134,8 @@ pages := $(patsubst %,$(O)/man/%,treekvd.8 treekvd.conf.5 treekvctl.1 \
 units := $(patsubst %,$(O)/systemd/%,treekvd.service treekvd.conf)
 
 comma := ,
-unit_tests := $(O)/tests/test_faults $(patsubst tests/unit/%.c,$(O)/tests/%,\
-	$(wildcard tests/unit/test_*.c))
+unit_tests := $(patsubst %,$(O)/tests/%,test_faults test_client_faults) \
+	$(patsubst tests/unit/%.c,$(O)/tests/%,$(wildcard tests/unit/test_*.c))
 unit_helpers := $(patsubst %.c,$(O)/%.o,$(filter-out tests/unit/test_%,\
 	$(wildcard tests/unit/*.c)))
 test_helpers := $(patsubst tests/helpers/%.c,$(O)/tests/helpers/%,\
@@ -344,19 +344,33 @@ $(O)/tests/fuzz/fuzz_%: $(O)/tests/fuzz/fuzz_%.o $(fuzz_main) \
 
 fuzz-targets: $(fuzz_targets)
 
-# With calls that fail when told to: those in the lines of fault.c's WRAP().
-fault_wraps := $(shell sed -n 's/^WRAP.[^,]*, [^,]*, \([a-z_0-9]*\),.*/\1/p' \
-	tests/fault/fault.c) syscall io_uring_submit io_uring_submit_and_wait \
-	loop_run control_start
+# With calls that fail when told to: those that these files have a WRAP() or a
+# __wrap_X() for.
+wraps = $(sort $(shell sed -nE \
+	-e 's/^WRAP.[^,]*, [^,]*, ([a-z_0-9]*),.*/\1/p' \
+	-e 's/.*\b__wrap_([a-z_0-9]+).*/\1/p' $(1)))
+fault_ldflags = $(addprefix -Wl$(comma)--wrap=,\
+	$(call wraps,$(filter %/fault.c %/rings.c,$(1))))
+daemon_fault := $(patsubst %,tests/fault/%.c,fault operations rings test_faults)
+client_fault := $(patsubst %,tests/fault/%.c,client_operations fault served \
+	test_client_faults)
 
-$(O)/tests/test_faults: $(patsubst tests/fault/%.c,$(O)/tests/fault/%.o,\
-		$(wildcard tests/fault/*.c)) $(O)/tests/unit/plane.o \
-		$(O)/tests/unit/plane_clear.o $(daemon_objs)
+$(O)/tests/test_faults: $(patsubst %.c,$(O)/%.o,$(daemon_fault)) \
+		$(O)/tests/unit/plane.o $(O)/tests/unit/plane_clear.o \
+		$(daemon_objs)
 	@mkdir -p $(@D)
 	$(say) LD $@
-	$(Q)$(CC) $(cflags) $(ldflags) $(addprefix -Wl$(comma)--wrap=,\
-		$(fault_wraps)) -o $@ $(sort $^) -lcmocka -luring \
-		-lprotobuf-c -lxxhash -lseccomp $(daemon_libs) -lm -pthread
+	$(Q)$(CC) $(cflags) $(ldflags) $(call fault_ldflags,$(daemon_fault)) \
+		-o $@ $(sort $^) -lcmocka -luring -lprotobuf-c -lxxhash \
+		-lseccomp $(daemon_libs) -lm -pthread
+
+# It runs the daemon that lies beside it.
+$(O)/tests/test_client_faults: $(patsubst %.c,$(O)/%.o,$(client_fault)) \
+		$(lib_objs) | $(O)/bin/treekvd
+	@mkdir -p $(@D)
+	$(say) LD $@
+	$(Q)$(CC) $(cflags) $(ldflags) $(call fault_ldflags,$(client_fault)) \
+		-o $@ $(sort $^) -lcmocka -lprotobuf-c -lm -pthread
 
 .SECONDARY:
 

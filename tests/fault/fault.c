@@ -1,19 +1,17 @@
 // SPDX-License-Identifier: BSD-2-Clause
 /*
- * The linker puts __wrap_X() where our objects call X(): for every X that
- * stands in a line "WRAP(...)" below, which is where the Makefile has them from.
- * Libraries call what they always did.
+ * The calls of libc. Libraries call what they always did: but messages, which
+ * libprotobuf-c makes of our allocator, or of none, in which case they are
+ * taken as one allocation.
  *
- * What is handed to a ring fails in the kernel: the operation becomes a no-op
- * that completes with the error, in its turn and with all that belongs to it.
- * MSG_RING is left alone: where the kernel cannot even do that, nobody can be
- * told of it.
+ * What a thread that counts has allocated and not freed is known, so that a
+ * thread which uses a library can tell whether it leaves something behind.
  */
 #define _GNU_SOURCE
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <liburing.h>
+#include <grp.h>
 #include <pthread.h>
 #include <stdarg.h>
 #include <stdatomic.h>
@@ -23,44 +21,19 @@
 #include <string.h>
 #include <sys/eventfd.h>
 #include <sys/mman.h>
+#include <sys/random.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/vfs.h>
 #include <unistd.h>
 
-#include "daemon/control.h"
-#include "tests/fault/fault.h"
+#include <protobuf-c/protobuf-c.h>
 
-#define NOP_INJECT_RESULT (1U << 0) /* IORING_NOP_INJECT_RESULT */
-#define BLOCK		  4096U
+#include "tests/fault/wrap.h"
 
-const struct fault faults[] = {
-	{ "malloc", FAULT_ALLOC, ENOMEM },
-	{ "open", FAULT_OPEN, EMFILE },
-	{ "mmap", FAULT_MAP, ENOMEM },
-	{ "ftruncate", FAULT_SIZE, ENOSPC },
-	{ "fcntl", FAULT_CONTROL, ENOMEM },
-	{ "read", FAULT_READ, EIO },
-	{ "read", FAULT_READ, EINTR },
-	{ "write", FAULT_WRITE, EIO },
-	{ "write", FAULT_WRITE, EINTR },
-	{ "stat", FAULT_LOOK, EIO },
-	{ "unlink", FAULT_NAME, ENOSPC },
-	{ "pthread_create", FAULT_THREAD, EAGAIN },
-	{ "io_uring_setup", FAULT_RING, ENOMEM },
-	{ "io_uring_enter", FAULT_SUBMIT, EINTR },
-	{ "io_uring_enter", FAULT_SUBMIT, EAGAIN },
-	{ "disk", FAULT_DISK, EIO },
-	{ "disk", FAULT_DISK, ENOSPC },
-	{ "disk", FAULT_DISK, EINTR },
-	{ "disk", FAULT_DISK, ENOMEM },
-	{ "disk, short", FAULT_SHORT, 0 },
-	{ "connection", FAULT_NET, EINTR },
-	{ "connection", FAULT_NET, ENOMEM },
-};
-
-const size_t faults_count = sizeof(faults) / sizeof(*faults);
+void *__real_calloc(size_t n, size_t size);
+void __real_free(void *at);
 
 static struct {
 	_Atomic(const struct fault *) fault; /* NULL: none */
@@ -69,6 +42,9 @@ static struct {
 } armed;
 
 static __thread bool counts;
+static __thread long allocated; /* and not freed */
+static __thread bool in_message; /* whose parts are counted as one */
+static __thread unsigned int calls[FAULT_GROUPS];
 
 void fault_arm(const struct fault *fault, unsigned int nth)
 {
@@ -83,18 +59,43 @@ bool fault_disarm(void)
 	return atomic_load(&armed.hit);
 }
 
-void fault_count_here(bool yes)
+bool fault_count_here(bool yes)
 {
+	bool before = counts;
+
 	counts = yes;
+	return before;
 }
 
-/* Return: 0, or the errno that this call is to fail with. */
-static int hits(enum fault_group group)
+unsigned int fault_calls(enum fault_group group)
+{
+	return calls[group];
+}
+
+long fault_allocated(void)
+{
+	return allocated;
+}
+
+void *fault_spare_calloc(size_t n, size_t size)
+{
+	return __real_calloc(n, size);
+}
+
+void fault_spare_free(void *at)
+{
+	__real_free(at);
+}
+
+int fault_hits(enum fault_group group)
 {
 	const struct fault *fault = atomic_load(&armed.fault);
 
-	if (!counts || !fault || fault->group != group ||
-	    atomic_load(&armed.hit) || atomic_fetch_sub(&armed.left, 1) != 1)
+	if (!counts)
+		return 0;
+	calls[group]++;
+	if (!fault || fault->group != group || atomic_load(&armed.hit) ||
+	    atomic_fetch_sub(&armed.left, 1) != 1)
 		return 0;
 	atomic_store(&armed.hit, true);
 	if (getenv("FAULT_TRAP"))
@@ -102,30 +103,159 @@ static int hits(enum fault_group group)
 	return fault->error ? fault->error : -1;
 }
 
-static bool fails(enum fault_group group)
+bool fault_fails(enum fault_group group)
 {
-	int error = hits(group);
+	int error = fault_hits(group);
 
 	if (error)
 		errno = error;
 	return error;
 }
 
-/* WRAP(GROUP, TYPE, NAME, (PARAMETERS), (ARGUMENTS), FAILED) */
-#define WRAP(group, type, name, parameters, arguments, failed)            \
-	type __real_##name parameters;                                    \
-	type __wrap_##name parameters;                                    \
-	type __wrap_##name parameters                                     \
-	{                                                                 \
-		return fails(group) ? (failed) : __real_##name arguments; \
+/* ---- what is allocated ---- */
+
+static void *count(void *new)
+{
+	allocated += new &&counts && !in_message;
+	return new;
+}
+
+void *__real_malloc(size_t size);
+void *__wrap_malloc(size_t size);
+void *__wrap_malloc(size_t size)
+{
+	return fault_fails(FAULT_ALLOC) ? NULL : count(__real_malloc(size));
+}
+
+void *__wrap_calloc(size_t n, size_t size);
+void *__wrap_calloc(size_t n, size_t size)
+{
+	return fault_fails(FAULT_ALLOC) ? NULL : count(__real_calloc(n, size));
+}
+
+void *__real_realloc(void *old, size_t size);
+void *__wrap_realloc(void *old, size_t size);
+void *__wrap_realloc(void *old, size_t size)
+{
+	bool is_new = !old;
+	void *at;
+
+	if (fault_fails(FAULT_ALLOC))
+		return NULL;
+	at = __real_realloc(old, size);
+	return is_new ? count(at) : at;
+}
+
+char *__real_strdup(const char *text);
+char *__wrap_strdup(const char *text);
+char *__wrap_strdup(const char *text)
+{
+	return fault_fails(FAULT_ALLOC) ? NULL : count(__real_strdup(text));
+}
+
+char *__real_strndup(const char *text, size_t n);
+char *__wrap_strndup(const char *text, size_t n);
+char *__wrap_strndup(const char *text, size_t n)
+{
+	return fault_fails(FAULT_ALLOC) ? NULL : count(__real_strndup(text, n));
+}
+
+void __wrap_free(void *at);
+void __wrap_free(void *at)
+{
+	allocated -= at && counts && !in_message;
+	__real_free(at);
+}
+
+ProtobufCMessage *
+__real_protobuf_c_message_unpack(const ProtobufCMessageDescriptor *of,
+				 ProtobufCAllocator *by, size_t size,
+				 const uint8_t *bytes);
+ProtobufCMessage *
+__wrap_protobuf_c_message_unpack(const ProtobufCMessageDescriptor *of,
+				 ProtobufCAllocator *by, size_t size,
+				 const uint8_t *bytes);
+ProtobufCMessage *
+__wrap_protobuf_c_message_unpack(const ProtobufCMessageDescriptor *of,
+				 ProtobufCAllocator *by, size_t size,
+				 const uint8_t *bytes)
+{
+	ProtobufCMessage *message;
+
+	if (!by && fault_fails(FAULT_ALLOC))
+		return NULL;
+	in_message = true;
+	message = __real_protobuf_c_message_unpack(of, by, size, bytes);
+	in_message = false;
+	return count(message);
+}
+
+void __real_protobuf_c_message_free_unpacked(ProtobufCMessage *message,
+					     ProtobufCAllocator *by);
+void __wrap_protobuf_c_message_free_unpacked(ProtobufCMessage *message,
+					     ProtobufCAllocator *by);
+void __wrap_protobuf_c_message_free_unpacked(ProtobufCMessage *message,
+					     ProtobufCAllocator *by)
+{
+	allocated -= message && counts;
+	in_message = true;
+	__real_protobuf_c_message_free_unpacked(message, by);
+	in_message = false;
+}
+
+/* ---- streams ---- */
+
+/* A connection that is said to be lost is lost. */
+static bool fails_on(int fd, enum fault_group group)
+{
+	if (!fault_fails(group))
+		return false;
+	if (errno == EPIPE || errno == ECONNRESET) {
+		int error = errno;
+
+		shutdown(fd, SHUT_RDWR);
+		errno = error;
 	}
+	return true;
+}
+
+ssize_t __real_recvmsg(int fd, struct msghdr *to, int flags);
+ssize_t __wrap_recvmsg(int fd, struct msghdr *to, int flags);
+ssize_t __wrap_recvmsg(int fd, struct msghdr *to, int flags)
+{
+	struct msghdr less = *to;
+	struct iovec part;
+	ssize_t n;
+
+	if (fails_on(fd, FAULT_READ))
+		return -1;
+	if (to->msg_iovlen == 1 && fault_hits(FAULT_PART)) {
+		part = (struct iovec){ to->msg_iov->iov_base, 1 };
+		less.msg_iov = &part;
+	}
+	if (to->msg_controllen && fault_hits(FAULT_PASSED))
+		less.msg_controllen = CMSG_LEN(sizeof(int));
+	n = __real_recvmsg(fd, &less, flags);
+	to->msg_controllen = less.msg_controllen;
+	to->msg_flags = less.msg_flags;
+	to->msg_namelen = less.msg_namelen;
+	return n;
+}
+
+ssize_t __real_send(int fd, const void *from, size_t size, int flags);
+ssize_t __wrap_send(int fd, const void *from, size_t size, int flags);
+ssize_t __wrap_send(int fd, const void *from, size_t size, int flags)
+{
+	if (fails_on(fd, FAULT_WRITE))
+		return -1;
+	if (size > 1 && fault_hits(FAULT_PART))
+		size /= 2;
+	return __real_send(fd, from, size, flags);
+}
+
+/* ---- what fails, and is otherwise as it was ---- */
 
 /* clang-format off */
-WRAP(FAULT_ALLOC, void *, malloc, (size_t size), (size), NULL)
-WRAP(FAULT_ALLOC, void *, calloc, (size_t n, size_t size), (n, size), NULL)
-WRAP(FAULT_ALLOC, void *, realloc, (void *old, size_t size), (old, size), NULL)
-WRAP(FAULT_ALLOC, char *, strdup, (const char *text), (text), NULL)
-WRAP(FAULT_ALLOC, char *, strndup, (const char *text, size_t n), (text, n), NULL)
 WRAP(FAULT_ALLOC, FILE *, open_memstream, (char **to, size_t *size), (to, size), NULL)
 WRAP(FAULT_OPEN, int, open, (const char *path, int flags, mode_t mode), (path, flags, mode), -1)
 WRAP(FAULT_OPEN, FILE *, fopen, (const char *path, const char *mode), (path, mode), NULL)
@@ -136,6 +266,7 @@ WRAP(FAULT_OPEN, int, pipe2, (int ends[2], int flags), (ends, flags), -1)
 WRAP(FAULT_OPEN, int, socket, (int domain, int type, int protocol), (domain, type, protocol), -1)
 WRAP(FAULT_OPEN, int, accept4, (int fd, struct sockaddr *at, socklen_t *size, int flags), (fd, at, size, flags), -1)
 WRAP(FAULT_MAP, void *, mmap, (void *at, size_t size, int access, int flags, int fd, off_t offset), (at, size, access, flags, fd, offset), MAP_FAILED)
+WRAP(FAULT_ADVISE, int, madvise, (void *at, size_t size, int advice), (at, size, advice), -1)
 WRAP(FAULT_SIZE, int, ftruncate, (int fd, off_t size), (fd, size), -1)
 WRAP(FAULT_SIZE, int, fallocate, (int fd, int mode, off_t at, off_t size), (fd, mode, at, size), -1)
 WRAP(FAULT_CONTROL, int, fcntl, (int fd, int what, long value), (fd, what, value), -1)
@@ -143,8 +274,6 @@ WRAP(FAULT_CONTROL, int, dup3, (int fd, int to, int flags), (fd, to, flags), -1)
 WRAP(FAULT_READ, ssize_t, read, (int fd, void *to, size_t size), (fd, to, size), -1)
 WRAP(FAULT_READ, ssize_t, pread, (int fd, void *to, size_t size, off_t at), (fd, to, size, at), -1)
 WRAP(FAULT_READ, ssize_t, recv, (int fd, void *to, size_t size, int flags), (fd, to, size, flags), -1)
-WRAP(FAULT_READ, ssize_t, recvmsg, (int fd, struct msghdr *to, int flags), (fd, to, flags), -1)
-WRAP(FAULT_WRITE, ssize_t, send, (int fd, const void *from, size_t size, int flags), (fd, from, size, flags), -1)
 WRAP(FAULT_WRITE, ssize_t, sendmsg, (int fd, const struct msghdr *from, int flags), (fd, from, flags), -1)
 WRAP(FAULT_LOOK, int, fstat, (int fd, struct stat *ret), (fd, ret), -1)
 WRAP(FAULT_LOOK, int, fstatfs, (int fd, struct statfs *ret), (fd, ret), -1)
@@ -161,152 +290,21 @@ WRAP(FAULT_NAME, int, connect, (int fd, const struct sockaddr *to, socklen_t siz
 WRAP(FAULT_NAME, int, flock, (int fd, int what), (fd, what), -1)
 WRAP(FAULT_NAME, int, fsync, (int fd), (fd), -1)
 WRAP(FAULT_THREAD, int, pthread_create, (pthread_t *ret, const pthread_attr_t *how, void *(*run)(void *), void *arg), (ret, how, run, arg), errno)
-WRAP(FAULT_RING, int, io_uring_queue_init, (unsigned int n, struct io_uring *ring, unsigned int flags), (n, ring, flags), -errno)
-WRAP(FAULT_RING, int, io_uring_register_buf_ring, (struct io_uring *ring, struct io_uring_buf_reg *reg, unsigned int flags), (ring, reg, flags), -errno)
-WRAP(FAULT_RING, int, io_uring_register_buffers, (struct io_uring *ring, const struct iovec *at, unsigned int n), (ring, at, n), -errno)
+WRAP(FAULT_READ, ssize_t, getrandom, (void *to, size_t size, unsigned int flags), (to, size, flags), -1)
+WRAP(FAULT_WRITE, ssize_t, write, (int fd, const void *from, size_t size), (fd, from, size), -1)
+WRAP(FAULT_OPEN, int, getgrnam_r, (const char *name, struct group *to, char *room, size_t size, struct group **ret), (name, to, room, size, ret), (*ret = NULL, errno))
 /* clang-format on */
 
-/* Only what makes a descriptor; futexes do not fail. */
+/* Only what makes a descriptor, or waits. */
 long __real_syscall(long number, long a, long b, long c, long d, long e,
 		    long f);
 long __wrap_syscall(long number, long a, long b, long c, long d, long e,
 		    long f);
 long __wrap_syscall(long number, long a, long b, long c, long d, long e, long f)
 {
-	if (number == SYS_pidfd_open && fails(FAULT_OPEN))
+	if (number == SYS_pidfd_open && fault_fails(FAULT_OPEN))
+		return -1;
+	if (number == SYS_futex && fault_fails(FAULT_SLEEP))
 		return -1;
 	return __real_syscall(number, a, b, c, d, e, f);
-}
-
-/* ---- rings ---- */
-
-static bool is_of_files(const struct io_uring_sqe *sqe)
-{
-	switch (sqe->opcode) {
-	case IORING_OP_READ:
-	case IORING_OP_WRITE:
-	case IORING_OP_READ_FIXED:
-	case IORING_OP_WRITE_FIXED:
-	case IORING_OP_FSYNC:
-	case IORING_OP_FALLOCATE:
-	case IORING_OP_OPENAT:
-	case IORING_OP_MKDIRAT:
-	case IORING_OP_RENAMEAT:
-	case IORING_OP_UNLINKAT:
-		return true;
-	}
-	return false;
-}
-
-static bool can_be_short(const struct io_uring_sqe *sqe)
-{
-	return (sqe->opcode == IORING_OP_READ ||
-		sqe->opcode == IORING_OP_WRITE ||
-		sqe->opcode == IORING_OP_READ_FIXED ||
-		sqe->opcode == IORING_OP_WRITE_FIXED) &&
-	       sqe->len > BLOCK;
-}
-
-static bool is_of_connections(const struct io_uring_sqe *sqe)
-{
-	return sqe->opcode == IORING_OP_SEND ||
-	       sqe->opcode == IORING_OP_SENDMSG ||
-	       sqe->opcode == IORING_OP_RECV;
-}
-
-static void make_fail(struct io_uring_sqe *sqe, int error)
-{
-	uint64_t data = sqe->user_data;
-
-	memset(sqe, 0, sizeof(*sqe));
-	sqe->opcode = IORING_OP_NOP;
-	sqe->user_data = data;
-	sqe->rw_flags = NOP_INJECT_RESULT;
-	sqe->len = (uint32_t)-error;
-}
-
-/* What is about to be handed over. */
-static void look_at(struct io_uring *ring)
-{
-	struct io_uring_sq *sq = &ring->sq;
-
-	for (unsigned int i = sq->sqe_head; i != sq->sqe_tail; i++) {
-		struct io_uring_sqe *sqe = &sq->sqes[i & *sq->kring_mask];
-		int error = 0;
-
-		if (is_of_files(sqe))
-			error = hits(FAULT_DISK);
-		if (is_of_connections(sqe))
-			error = hits(FAULT_NET);
-		if (error)
-			make_fail(sqe, error);
-		if (can_be_short(sqe) && hits(FAULT_SHORT))
-			sqe->len = sqe->len / 2 & ~(BLOCK - 1) ?
-					   sqe->len / 2 & ~(BLOCK - 1) :
-					   BLOCK;
-	}
-}
-
-int __real_io_uring_submit(struct io_uring *ring);
-int __wrap_io_uring_submit(struct io_uring *ring);
-int __wrap_io_uring_submit(struct io_uring *ring)
-{
-	if (fails(FAULT_SUBMIT))
-		return -errno;
-	look_at(ring);
-	return __real_io_uring_submit(ring);
-}
-
-int __real_io_uring_submit_and_wait(struct io_uring *ring, unsigned int n);
-int __wrap_io_uring_submit_and_wait(struct io_uring *ring, unsigned int n);
-int __wrap_io_uring_submit_and_wait(struct io_uring *ring, unsigned int n)
-{
-	if (fails(FAULT_SUBMIT))
-		return -errno;
-	look_at(ring);
-	return __real_io_uring_submit_and_wait(ring, n);
-}
-
-bool fault_completions(void)
-{
-	struct io_uring_cqe *cqe;
-	struct io_uring ring;
-	bool yes = false;
-
-	if (__real_io_uring_queue_init(4, &ring, 0))
-		return false;
-	make_fail(io_uring_get_sqe(&ring), EIO);
-	if (__real_io_uring_submit_and_wait(&ring, 1) == 1 &&
-	    !io_uring_peek_cqe(&ring, &cqe))
-		yes = cqe->res == -EIO;
-	io_uring_queue_exit(&ring);
-	return yes;
-}
-
-/* ---- whose calls count ---- */
-
-int __real_loop_run(struct loop *loop);
-int __wrap_loop_run(struct loop *loop);
-int __wrap_loop_run(struct loop *loop)
-{
-	bool before = counts;
-	int r;
-
-	counts = true;
-	r = __real_loop_run(loop);
-	counts = before;
-	return r;
-}
-
-int __real_control_start(const struct config *config, const char **why);
-int __wrap_control_start(const struct config *config, const char **why);
-int __wrap_control_start(const struct config *config, const char **why)
-{
-	bool before = counts;
-	int r;
-
-	counts = true;
-	r = __real_control_start(config, why);
-	counts = before;
-	return r;
 }

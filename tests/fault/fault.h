@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * Calls that fail when they are told to: the nth of a group, once, in a thread
- * that is in the daemon's loop, or has said that its calls count.
+ * that has said that its calls count, or is in the daemon's loop.
  */
 #ifndef TREEKV_FAULT_H
 #define TREEKV_FAULT_H
@@ -25,6 +25,11 @@ enum fault_group {
 	FAULT_DISK, /* an operation in a ring on files */
 	FAULT_SHORT, /* it moves less than it was to */
 	FAULT_NET, /* one on a connection */
+	FAULT_ADVISE, /* on memory */
+	FAULT_SLEEP, /* on a word */
+	FAULT_PART, /* of a stream: less is sent, or received */
+	FAULT_PASSED, /* no more than one descriptor arrives */
+	FAULT_GROUPS,
 };
 
 struct fault {
@@ -33,10 +38,7 @@ struct fault {
 	int error;
 };
 
-extern const struct fault faults[];
-extern const size_t faults_count;
-
-/* Completions can be made to fail: the kernel knows how to (Linux 6.10). */
+/* rings.c: completions can be made to fail, as of Linux 6.10. */
 bool fault_completions(void);
 
 /* From now on the nth call of the group fails, from 1 on. */
@@ -45,7 +47,15 @@ void fault_arm(const struct fault *fault, unsigned int nth);
 /* Return: whether there was an nth call. */
 bool fault_disarm(void);
 
-/* What this thread calls counts, or no longer. */
-void fault_count_here(bool yes);
+/* What this thread calls counts, or no longer. Return: whether it did. */
+bool fault_count_here(bool yes);
+
+/* Of this thread, as long as it has counted: calls, and what is allocated. */
+unsigned int fault_calls(enum fault_group group);
+long fault_allocated(void);
+
+/* Memory that no fault takes away and nobody counts. */
+void *fault_spare_calloc(size_t n, size_t size);
+void fault_spare_free(void *at);
 
 #endif /* TREEKV_FAULT_H */

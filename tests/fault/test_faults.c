@@ -35,6 +35,33 @@
 #define HANGS_S	       60
 #define OPERATIONS_MAX 32
 
+static const struct fault faults[] = {
+	{ "malloc", FAULT_ALLOC, ENOMEM },
+	{ "open", FAULT_OPEN, EMFILE },
+	{ "mmap", FAULT_MAP, ENOMEM },
+	{ "ftruncate", FAULT_SIZE, ENOSPC },
+	{ "fcntl", FAULT_CONTROL, ENOMEM },
+	{ "read", FAULT_READ, EIO },
+	{ "read", FAULT_READ, EINTR },
+	{ "write", FAULT_WRITE, EIO },
+	{ "write", FAULT_WRITE, EINTR },
+	{ "stat", FAULT_LOOK, EIO },
+	{ "unlink", FAULT_NAME, ENOSPC },
+	{ "pthread_create", FAULT_THREAD, EAGAIN },
+	{ "io_uring_setup", FAULT_RING, ENOMEM },
+	{ "io_uring_enter", FAULT_SUBMIT, EINTR },
+	{ "io_uring_enter", FAULT_SUBMIT, EAGAIN },
+	{ "disk", FAULT_DISK, EIO },
+	{ "disk", FAULT_DISK, ENOSPC },
+	{ "disk", FAULT_DISK, EINTR },
+	{ "disk", FAULT_DISK, ENOMEM },
+	{ "disk, short", FAULT_SHORT, 0 },
+	{ "connection", FAULT_NET, EINTR },
+	{ "connection", FAULT_NET, ENOMEM },
+};
+
+static const size_t faults_count = sizeof(faults) / sizeof(*faults);
+
 /* ---- what is being tried ---- */
 
 static char tried[1024];
