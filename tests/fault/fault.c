@@ -12,6 +12,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <grp.h>
+#include <poll.h>
 #include <pthread.h>
 #include <stdarg.h>
 #include <stdatomic.h>
@@ -219,6 +220,14 @@ static bool fails_on(int fd, enum fault_group group)
 	return true;
 }
 
+/* How often one looks in vain is a matter of luck, and no call that counts. */
+static bool looks_in_vain(int fd, int flags)
+{
+	struct pollfd look = { .fd = fd, .events = POLLIN };
+
+	return flags & MSG_DONTWAIT && !poll(&look, 1, 0);
+}
+
 ssize_t __real_recvmsg(int fd, struct msghdr *to, int flags);
 ssize_t __wrap_recvmsg(int fd, struct msghdr *to, int flags);
 ssize_t __wrap_recvmsg(int fd, struct msghdr *to, int flags)
@@ -227,6 +236,10 @@ ssize_t __wrap_recvmsg(int fd, struct msghdr *to, int flags)
 	struct iovec part;
 	ssize_t n;
 
+	if (looks_in_vain(fd, flags)) {
+		errno = EAGAIN;
+		return -1;
+	}
 	if (fails_on(fd, FAULT_READ))
 		return -1;
 	if (to->msg_iovlen == 1 && fault_hits(FAULT_PART)) {
