@@ -422,6 +422,10 @@ torture: deps-check ## T=600 seconds of killing everything, SEED=1
 	$(Q)$(MAKE) tests
 	$(Q)python3 -B tests/torture/torture.py $(O) $(T)
 
+soak: deps-check ## T=600 seconds of load with SAN=address or thread, SEED=1
+	$(Q)$(MAKE) tests
+	$(Q)python3 -B tests/torture/soak.py $(O) $(T)
+
 bench-programs: all $(bench_programs) \
 	$(patsubst %,$(O)/tests/helpers/%,kvwriter kvwatch kvmany)
 
@@ -532,7 +536,8 @@ FORCE:
 	bench-compare bench-programs eval fuzz format \
 	screenshots deps deps-check deps-bench deps-eval deps-fuzz deps-lint \
 	deps-aarch64 deps-deb deps-systemd \
-	check-aarch64 analyze check-systemd torture deb install uninstall clean help
+	check-aarch64 analyze check-systemd torture soak \
+	deb install uninstall clean help
 
 -include $(shell find $(O) -name systemd-root -prune -o -name deb -prune -o \
 	-name '*.d' -type f -print 2>/dev/null)

@@ -97,19 +97,21 @@ class Torture:
 
     # ---- the service ----
 
-    def start(self):
+    def options(self):
         pages = self.random.choice(["never", "prefer"])
         small = "300K" if pages == "never" else "8M"
-        options = ["--workers", str(self.random.randint(1, 3)),
-                   "--huge-pages", pages,
-                   "--pool", self.random.choice([small, small, "1G"]),
-                   "--high-water", self.random.choice(["50", "90", "100"]),
-                   "--snapshot-every", self.random.choice(["0", "1"]),
-                   "--restore", self.random.choice(["lazy", "eager"])]
+        return ["--workers", str(self.random.randint(1, 3)),
+                "--huge-pages", pages,
+                "--pool", self.random.choice([small, small, "1G"]),
+                "--high-water", self.random.choice(["50", "90", "100"]),
+                "--snapshot-every", self.random.choice(["0", "1"]),
+                "--restore", self.random.choice(["lazy", "eager"])]
+
+    def start(self):
         self.keeper = subprocess.Popen(
             [self.program("treekvd"), "--keeper", "--socket",
              os.environ["TREEKV_SOCKET"], "--state-dir",
-             os.path.join(self.directory, "state"), *options],
+             os.path.join(self.directory, "state"), *self.options()],
             stderr=open(os.path.join(self.directory, "log"), "a"))
         self.wait_until_up()
 
