@@ -321,12 +321,18 @@ void loop_cancel(struct loop *loop, struct loop_op *op)
 	sqe->flags |= IOSQE_CQE_SKIP_SUCCESS;
 }
 
+/*
+ * A job that is lost is waited for without end, by clients and by an orderly
+ * stop, and later ones have overtaken it by now, so that it cannot come after
+ * them. The next daemon finds everything whole.
+ */
 static void post_lost(struct loop_op *op, int res, unsigned int flags)
 {
 	(void)op;
 	(void)flags;
 	log_error("message to another thread lost", "error=\"%s\"",
 		  strerror(-res));
+	abort();
 }
 
 void loop_post(struct loop *from, struct loop *to, struct loop_op *op, int res)

@@ -68,7 +68,8 @@ void loop_cancel(struct loop *loop, struct loop_op *op);
 
 /*
  * Another thread's loop calls @op->done(op, res, 0). @from is the caller's and
- * may be @to. @to must not have been exited.
+ * may be @to. @to must not have been exited. What the kernel does not pass on, for
+ * want of memory, ends the process.
  */
 void loop_post(struct loop *from, struct loop *to, struct loop_op *op, int res);
 

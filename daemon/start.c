@@ -162,20 +162,27 @@ int control_start(const struct config *config, const char **why)
 		return r;
 	r = prefixes_init(&treekvd.prefixes);
 	if (r)
-		return r;
+		goto no_prefixes;
 	r = loop_init(&treekvd.loop, CONTROL_RING, why);
 	if (r)
-		return r;
+		goto no_loop;
 	r = start(config, why);
-	if (r) {
-		stop_workers();
-		loop_exit(&treekvd.loop);
-		return r;
-	}
+	if (r)
+		goto not_started;
 	adopt();
 	persist_start();
 	duty_start(&treekvd);
 	return 0;
+not_started:
+	http_stop();
+	treekvd.listener = listener_free(treekvd.listener);
+	stop_workers();
+	loop_exit(&treekvd.loop);
+no_loop:
+	prefixes_exit(&treekvd.prefixes);
+no_prefixes:
+	quota_exit(&treekvd.store.quotas);
+	return r;
 }
 
 /* Frees our side of every cache; the manager's descriptors keep the memory. */

@@ -22,13 +22,13 @@ enum fault_group {
 	FAULT_THREAD,
 	FAULT_RING, /* its set-up, and what is registered */
 	FAULT_SUBMIT,
-	FAULT_DISK, /* an operation in a ring on files */
-	FAULT_SHORT, /* it moves less than it was to */
-	FAULT_NET, /* one on a connection */
 	FAULT_ADVISE, /* on memory */
 	FAULT_SLEEP, /* on a word */
 	FAULT_PART, /* of a stream: less is sent, or received */
 	FAULT_PASSED, /* no more than one descriptor arrives */
+	FAULT_DISK, /* an operation in a ring on files */
+	FAULT_SHORT, /* it moves less than it was to */
+	FAULT_NET, /* one on a connection */
 	FAULT_GROUPS,
 };
 

@@ -51,6 +51,7 @@ static const struct fault faults[] = {
 	{ "io_uring_setup", FAULT_RING, ENOMEM },
 	{ "io_uring_enter", FAULT_SUBMIT, EINTR },
 	{ "io_uring_enter", FAULT_SUBMIT, EAGAIN },
+	{ "io_uring_enter", FAULT_SUBMIT, EBUSY },
 	{ "disk", FAULT_DISK, EIO },
 	{ "disk", FAULT_DISK, ENOSPC },
 	{ "disk", FAULT_DISK, EINTR },
@@ -58,6 +59,7 @@ static const struct fault faults[] = {
 	{ "disk, short", FAULT_SHORT, 0 },
 	{ "connection", FAULT_NET, EINTR },
 	{ "connection", FAULT_NET, ENOMEM },
+	{ "madvise", FAULT_ADVISE, ENOMEM },
 };
 
 static const size_t faults_count = sizeof(faults) / sizeof(*faults);

@@ -5,6 +5,7 @@
  */
 #define _GNU_SOURCE
 #include <errno.h>
+#include <fcntl.h>
 #include <linux/filter.h>
 #include <linux/seccomp.h>
 #include <pthread.h>
@@ -18,6 +19,7 @@
 #include <string.h>
 #include <sys/eventfd.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -395,6 +397,44 @@ static void test_a_busy_loop_hears_of_posts(void **state)
 	loop_exit(&loop);
 }
 
+/* Into a ring that is nobody's yet the kernel posts nothing. */
+__attribute__((noreturn)) static void post_to_nobody(int stderr_fd)
+{
+	const struct rlimit none = { 0, 0 };
+	struct loop loop, nobody;
+	struct counter counter = new_counter(&loop, 1);
+	const char *why;
+
+	alarm(10);
+	setrlimit(RLIMIT_CORE, &none);
+	dup2(stderr_fd, STDERR_FILENO);
+	if (loop_make(&nobody, 4, &why) || loop_init(&loop, 4, &why))
+		_exit(2);
+	loop_post(&loop, &nobody, &counter.op, 0);
+	loop_run(&loop);
+	_exit(3);
+}
+
+static void test_a_lost_post_ends_the_process(void **state)
+{
+	char text[512] = "";
+	int ends[2], status;
+	pid_t pid;
+
+	(void)state;
+	assert_int_equal(pipe2(ends, O_CLOEXEC), 0);
+	pid = fork();
+	if (!pid)
+		post_to_nobody(ends[1]);
+	close(ends[1]);
+	assert_int_equal(waitpid(pid, &status, 0), pid);
+	assert_true(WIFSIGNALED(status));
+	assert_int_equal(WTERMSIG(status), SIGABRT);
+	assert_true(read(ends[0], text, sizeof(text) - 1) > 0);
+	assert_non_null(strstr(text, "message to another thread lost"));
+	close(ends[0]);
+}
+
 static void refuse_io_uring(int error)
 {
 	struct sock_filter filter[] = {
@@ -524,6 +564,7 @@ int main(void)
 		cmocka_unit_test(test_poll_once_tells_of_a_dead_process),
 		cmocka_unit_test(test_idle_runs_again_while_there_is_more),
 		cmocka_unit_test(test_a_busy_loop_hears_of_posts),
+		cmocka_unit_test(test_a_lost_post_ends_the_process),
 		cmocka_unit_test(test_a_refused_ring_names_the_cause),
 		cmocka_unit_test(test_a_ring_does_only_what_it_is_for),
 		cmocka_unit_test(test_a_ring_is_made_by_one_thread_for_another),
