@@ -15,7 +15,9 @@
 
 need python3 "limits"
 writer=$helpers/kvwriter
-page=$(dirname "$0")/../../daemon/treekvd.8.in
+here=$(dirname "$0")
+page=$here/../../daemon/treekvd.8.in
+header=$here/../../proto/shm.h
 
 # row_of LIMIT: its figure in the manual's table, without commas
 row_of()
@@ -136,11 +138,64 @@ import json, sys
 print(json.load(sys.stdin)["metrics"]["followers"])')" -eq "$1" ]
 }
 
+test_tokens()
+{
+	tokens=$(sed -n 's/.*SHM_TAIL_MAX.*C(\(0x[0-9a-f]*\)).*/\1/p' "$header")
+	check "no cache sees more tokens than the manual has" \
+		test "$(row_of "tokens of a cache, ever")" -eq $((tokens))
+}
+
+test_requests()
+{
+	check "a longer request is refused" python3 -B "$here/limits.py" \
+		request "$TREEKV_SOCKET" "$(row_of "bytes of a request")"
+}
+
+# Nobody needs more than one connection for metrics: the others wait.
+test_metrics()
+{
+	at=$dir/metrics.sock
+	start_daemon --restore never --metrics "$at"
+	if grep -qF 'event="metrics not served"' "$log"; then
+		skip "clients of the metrics: libmicrohttpd is not installed"
+	else
+		check "one client more of the metrics waits" python3 -B \
+			"$here/limits.py" metrics "$TREEKV_SOCKET" "$at" \
+			"$(row_of "clients of the metrics")"
+	fi
+	stop_daemon
+}
+
+# A keeper has three descriptors of each, beyond all that a daemon may be given.
+test_kept()
+{
+	if ! python3 -c '
+import resource, sys
+hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+sys.exit(0 <= hard < 8300)'; then
+		skip "caches kept: the hard limit of descriptors is below 8300"
+		return
+	fi
+	kept=$(row_of "caches kept by .*keeper")
+	check "systemd keeps as many as a keeper" \
+		test "$(row_of "caches kept by systemd")" -eq "$kept"
+	start_daemon --keeper --restore never --snapshot-on-stop no \
+		--pool 400M --quota-caches 0
+	check "as many are kept" "$helpers/kvmany" --caches "$kept" \
+		--processes 1 --attaches 1 </dev/null
+	refuses "there are $kept caches, the most that the service manager"
+	stop_daemon
+}
+
 start_daemon --restore never --pool 400M
 test_specs
 test_capacity
 test_names
+test_tokens
+test_requests
 test_followers
 stop_daemon
 test_workers
+test_metrics
+test_kept
 exit $failed

@@ -193,7 +193,10 @@ static void test_sequence_ends_before_token_numbers_do(void **state)
 
 	f->cache.tail = SHM_TAIL_MAX;
 	assert_int_equal(treekv_step_begin(&f->cache, NULL, 1, 0), -EOVERFLOW);
-	assert_text("the most one sequence can have");
+	assert_text(
+		"has seen 4294967294 tokens, the most one sequence can have");
+	f->cache.tail = SHM_TAIL_MAX - 1;
+	assert_int_equal(treekv_step_begin(&f->cache, NULL, 2, 0), -EOVERFLOW);
 	f->cache.tail = 0;
 }
 
