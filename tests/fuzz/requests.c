@@ -11,6 +11,9 @@
 #define IDS_MAX	    64
 #define BUDGETS_MAX 4
 #define EDGES_MAX   8
+#define SETS_MAX    4
+#define PEERS_MANY  64U /* connections that one may have at the least */
+#define OWNERS	    250 /* first bytes from here on: who may do what */
 
 /* What a request points into, until it has been packed. */
 static struct {
@@ -25,13 +28,18 @@ static struct {
 	char parent[SHM_NAME_MAX + 2];
 } room;
 
+/* Spelt out are names of a group, or of another user. */
 static char *make_name(struct input *input, char to[SHM_NAME_MAX + 2])
 {
+	static const char *const spelt[] = { "@0/a",	 "@65534/a", "~0/a",
+					     "~65534/a", "@/a",	     "~1x/a" };
 	static const char *const names[] = { "a", "b", "c", "d",  "a",
 					     "b", "",  "e", "/x", "\xff" };
-	uint8_t which = input_8(input) % 12;
+	uint8_t first = input_8(input), which = first % 12;
 
-	if (which < 10) {
+	if (first >= OWNERS) {
+		strcpy(to, spelt[first - OWNERS]);
+	} else if (which < 10) {
 		strcpy(to, names[which]);
 	} else {
 		memset(to, 'n', SHM_NAME_MAX + 1);
@@ -327,6 +335,94 @@ static void make_small(struct session *s, Treekv__Request *to, uint8_t bits)
 	}
 }
 
+static uint32_t make_id(struct input *input)
+{
+	uint8_t which = input_8(input);
+
+	return which < 100 ? 0 : which < 200 ? SESSION_OTHER : input_32(input);
+}
+
+static void make_chmod(struct session *s, Treekv__Request *to, uint8_t bits)
+{
+	static const uint32_t modes[] = { 0600, 0660, 0640, 0644,
+					  0666, 0000, 0400, 0777 };
+	static Treekv__Chmod m;
+
+	treekv__chmod__init(&m);
+	m.name = make_name(&s->input, room.name);
+	m.mode = bits < 240 ? modes[bits % 8] : input_32(&s->input);
+	to->chmod = &m;
+}
+
+static void make_chown(struct session *s, Treekv__Request *to, uint8_t bits)
+{
+	static Treekv__Chown m;
+
+	treekv__chown__init(&m);
+	m.name = make_name(&s->input, room.name);
+	m.has_uid = bits & 1;
+	m.uid = bits & 1 ? make_id(&s->input) : 0;
+	m.has_gid = bits & 2;
+	m.gid = bits & 2 ? make_id(&s->input) : 0;
+	to->chown = &m;
+}
+
+/* Peers are not turned away: session.c would take that for a mistake. */
+static uint64_t make_limit(struct input *input, uint8_t kind)
+{
+	uint8_t how = input_8(input);
+
+	if (how >= 240)
+		return input_64(input) | PEERS_MANY;
+	return kind == 0 ? how * UINT64_C(65536) :
+	       kind == 1 ? how % 8U :
+			   PEERS_MANY + how;
+}
+
+static void make_quota(struct session *s, Treekv__Request *to, uint8_t bits)
+{
+	static char kinds[][12] = { "bytes", "caches", "connections",
+				    "requests", "hours" };
+	static Treekv__QuotaSet set[SETS_MAX], *list[SETS_MAX];
+	static Treekv__Quota m;
+
+	treekv__quota__init(&m);
+	m.has_uid = bits & 1;
+	m.uid = bits & 1 ? make_id(&s->input) : 0;
+	m.has_gid = bits & 2;
+	m.gid = bits & 2 ? make_id(&s->input) : 0;
+	m.set = list;
+	m.n_set = bits / 4 % (SETS_MAX + 1);
+	for (size_t i = 0; i < m.n_set; i++) {
+		uint8_t kind = input_8(&s->input);
+
+		list[i] = &set[i];
+		treekv__quota_set__init(list[i]);
+		set[i].kind = kinds[kind % 5];
+		set[i].has_limit = kind & 8;
+		set[i].limit = kind & 8 ? make_limit(&s->input, kind % 5) : 0;
+		set[i].has_unlimited = set[i].unlimited = kind & 16;
+	}
+	to->quota = &m;
+}
+
+static void make_owner(struct session *s, Treekv__Request *to, uint8_t which,
+		       uint8_t bits)
+{
+	static const struct {
+		Treekv__Request__BodyCase body;
+		void (*make)(struct session *s, Treekv__Request *to,
+			     uint8_t bits);
+	} kinds[] = {
+		{ TREEKV__REQUEST__BODY_CHMOD, make_chmod },
+		{ TREEKV__REQUEST__BODY_CHOWN, make_chown },
+		{ TREEKV__REQUEST__BODY_QUOTA, make_quota },
+	};
+
+	to->body_case = kinds[which % 3].body;
+	kinds[which % 3].make(s, to, bits);
+}
+
 static void make_report(Treekv__Request *to, uint8_t bits)
 {
 	static Treekv__List list;
@@ -391,10 +487,13 @@ size_t request_make(struct session *s, uint8_t *to, size_t size,
 		{ TREEKV__REQUEST__BODY_KEEP, make_small },
 	};
 	Treekv__Request request = TREEKV__REQUEST__INIT;
-	uint8_t kind = input_8(&s->input) % 13, bits = input_8(&s->input);
+	uint8_t first = input_8(&s->input), bits = input_8(&s->input);
+	uint8_t kind = first % 13;
 
 	request.id = s->next;
-	if (kind < 12) {
+	if (first >= OWNERS) {
+		make_owner(s, &request, first - OWNERS, bits);
+	} else if (kind < 12) {
 		request.body_case = kinds[kind].body;
 		kinds[kind].make(s, &request, bits);
 	} else {

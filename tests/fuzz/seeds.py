@@ -135,12 +135,17 @@ def words_seeds():
 SPEC = bytes([0, 0, 0, 0])
 REQUESTS = ("create", "attach", "fork", "lookup", "prefill", "kept", "break",
             "drop", "snapshot", "restore", "keep", "small", "report")
+OWNERS = ("chmod", "chown", "quota")
 DETACH, FREEZE, PARK, KEEP, INSPECT = (4 * i for i in range(5))
-NAMES = {"a": 0, "b": 1, "c": 2, "d": 3, "": 6}
+NAMES = {"a": 0, "b": 1, "c": 2, "d": 3, "": 6, "@0/a": 250, "@65534/a": 251,
+         "~0/a": 252, "~65534/a": 253}
+ROOT, OTHER = b"\0", bytes([150])
 
 
 def ask(kind, bits=0, rest=b"", peer=0, wait=True):
-    return bytes([15 if wait else 11, peer, REQUESTS.index(kind), bits]) + rest
+    kind = (REQUESTS.index(kind) if kind in REQUESTS else
+            250 + OWNERS.index(kind))
+    return bytes([15 if wait else 11, peer, kind, bits]) + rest
 
 
 def name(of):
@@ -233,6 +238,19 @@ def control_seeds():
             ((0, 0, 1 << 41), (1, 1, 255), (2, 0, 9), (255, 0, 0))):
         put("fuzz_control", "lie-%d" % i, full + deceive(0, word, how, value) +
             SETTLE + ask("snapshot", 3) + ask("break", 0, name("a")))
+    put("fuzz_control", "owners", connect(1, 2) + detached + ask(
+        "chmod", 3, name("a")) + ask("attach", 16, name("~0/a"), peer=1) + ask(
+            "chown", 3, name("a") + OTHER + OTHER) + ask(
+                "attach", 0, name("a"), peer=1) + ask("report", 0))
+    put("fuzz_control", "owners-saved", detached + ask("snapshot", 3) + ask(
+        "chown", 1, name("a") + OTHER) + ask("chmod", 1, name("~65534/a")) +
+        small(PARK, "~65534/a") + ask("attach", 0, name("~65534/a")))
+    put("fuzz_control", "group", create("@0/a") + create("@65534/a") + ask(
+        "chown", 2, name("@0/a") + OTHER) + ask("drop", 0, name("@0/a")))
+    put("fuzz_control", "quota", ask("quota", 4, bytes([11, 1])) + create(
+        "a") + create("b") + ask("quota", 4, bytes([16])) + create("b") + ask(
+            "quota", 9, OTHER + bytes([10, 1, 11, 2])) + connect(1, 2) +
+        create("a", peer=1) + ask("quota", 4, bytes([3]), peer=1))
     put("fuzz_control", "anonymous", create("", 66) + create("", 4) + ask(
         "report", 0))
     put("fuzz_control", "raw", bytes([1 << 4 | 2, 0, 5]) + b"hello" +

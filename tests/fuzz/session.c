@@ -18,7 +18,6 @@
 #include "tests/unit/plane_clear.h"
 
 #define BODY_MAX   4096
-#define OTHER_UID  65534
 #define FILES_DEEP 720 /* bytes: the header of a snapshot's file */
 #define FILE_MAX   (1 << 20)
 
@@ -180,7 +179,7 @@ static void connect_peer(struct peer *peer, uint8_t how)
 		peer->fd = plane_connect();
 	else
 		peer->fd = plane_connect_from(&peer->process,
-					      how % 3 == 1 ? 0 : OTHER_UID);
+					      how % 3 == 1 ? 0 : SESSION_OTHER);
 	must(peer->fd >= 0);
 	if (how & 128)
 		peer->raw = true; /* says nothing of itself */
@@ -216,6 +215,7 @@ static void ask(struct session *s, bool wait)
 	if (!peer->raw)
 		expect(peer, s->next);
 	s->broken |= body == TREEKV__REQUEST__BODY_BREAK_LEASE;
+	s->anew |= body == TREEKV__REQUEST__BODY_QUOTA;
 	if (body == TREEKV__REQUEST__BODY_EVENTS)
 		peer->follows = s->next;
 	s->next++;
@@ -353,7 +353,7 @@ static void spoil_file(struct session *s, uint8_t how)
 	DIR *folder;
 
 	snprintf(path, sizeof(path), "%s/state/snapshots/%d", plane_folder(),
-		 how & 4 ? OTHER_UID : 0);
+		 how & 4 ? SESSION_OTHER : 0);
 	folder = opendir(path);
 	if (!folder)
 		return;
@@ -464,7 +464,7 @@ void session_end(struct session *s)
 	}
 	for (int i = 0; i < SESSION_HELD; i++)
 		let_go(&s->held[i]);
-	plane_clear(OTHER_UID);
+	plane_clear(SESSION_OTHER);
 	plane_clear(0);
 	tell("%u caches and %llu bytes left", treekvd.store.caches,
 	     (unsigned long long)treekvd.store.used);

@@ -18,6 +18,7 @@
 
 #define SESSION_PEERS 4
 #define SESSION_HELD  8
+#define SESSION_OTHER 65534 /* another user, and his group */
 #define SESSION_ASKED 32 /* of a connection, at a time */
 
 struct peer {

@@ -53,9 +53,21 @@ static void detach_all(int fd)
 	}
 }
 
-/* What this user has, in memory and on disk. */
-static void drop_all(int fd)
+static void full_name(char *to, size_t size, const Treekv__CacheInfo *cache,
+		      uid_t uid)
 {
+	if (cache->shared)
+		snprintf(to, size, "@%u/%s", cache->gid, cache->name);
+	else if (cache->uid == uid)
+		snprintf(to, size, "%s", cache->name);
+	else
+		snprintf(to, size, "~%u/%s", cache->uid, cache->name);
+}
+
+/* What this user sees, in memory and on disk: root all there is. */
+static void drop_all(int fd, uid_t uid)
+{
+	char name[SHM_NAME_FULL + 16];
 	Treekv__Request to = TREEKV__REQUEST__INIT;
 	Treekv__List list = TREEKV__LIST__INIT;
 	struct plane_reply listed, reply;
@@ -69,7 +81,8 @@ static void drop_all(int fd)
 
 		to.body_case = TREEKV__REQUEST__BODY_DROP;
 		to.drop = &drop;
-		drop.name = cache->name;
+		full_name(name, sizeof(name), cache, uid);
+		drop.name = name;
 		drop.has_cache = cache->cache != 0;
 		drop.cache = cache->cache;
 		reply = request(fd, &to);
@@ -107,7 +120,7 @@ void plane_clear(uid_t uid)
 	greet(fd);
 	if (!uid)
 		detach_all(fd);
-	drop_all(fd);
+	drop_all(fd, uid);
 	close(fd);
 	if (process)
 		plane_kill(process);
