@@ -151,24 +151,33 @@ void lookup_end(struct lookup_query *query)
 	free(query->copy);
 }
 
+/* Of a group's some may be nobody else's, and to others they are not there. */
+static bool may_have(const struct prefix *prefix, const void *arg)
+{
+	const struct access_what what = cache_what(prefix->owner);
+	const struct lookup_query *query = arg;
+
+	return !control_check(query->conn, &what, ACCESS_READ);
+}
+
 static void find_one(struct lookup_result *ret,
 		     const struct lookup_query *query, uint64_t seed,
 		     enum policy_scores scores)
 {
+	const struct prefix_prompt prompt = {
+		.seed = seed,
+		.ids = query->ids,
+		.n = query->n,
+		.may_have = may_have,
+		.arg = query,
+	};
 	const struct prefix *found;
-	struct access_what what;
-	struct cache *cache;
 	uint64_t tokens;
 
-	found = prefix_find(&treekvd.prefixes, seed, query->ids, query->n,
-			    &tokens);
+	found = prefix_find(&treekvd.prefixes, &prompt, &tokens);
 	if (!found || tokens <= ret->tokens)
 		return;
-	cache = found->owner;
-	what = cache_what(cache);
-	if (control_check(query->conn, &what, ACCESS_READ))
-		return;
-	ret->cache = cache;
+	ret->cache = found->owner;
 	ret->tokens = tokens;
 	ret->compacted = !found->partial;
 	ret->scores = tokens == found->tokens &&

@@ -51,8 +51,7 @@ struct prefix_node {
 /* What one search has worked out. */
 struct search {
 	const struct prefixes *all;
-	const uint32_t *ids;
-	size_t n;
+	const struct prefix_prompt *prompt;
 	uint32_t blocks;
 	uint64_t *path; /* hash of the first i blocks */
 };
@@ -260,33 +259,40 @@ static bool is_marked(const struct search *s, uint32_t i)
 }
 
 /* The seeds differ in practice; the masked hashes of tests need not. */
-static const struct prefix *find_blocks(const struct search *s, uint64_t seed,
-					uint32_t i)
+static bool is_wanted(const struct search *s, const struct prefix *prefix,
+		      uint64_t n)
+{
+	const struct prefix_prompt *prompt = s->prompt;
+
+	return prefix->seed == prompt->seed &&
+	       begins_with(prefix, prompt->ids, n) &&
+	       (!prompt->may_have || prompt->may_have(prefix, prompt->arg));
+}
+
+static const struct prefix *find_blocks(const struct search *s, uint32_t i)
 {
 	const struct prefix_node *node = first_of(s->all, s->path[i]);
 
 	for (; node; node = node->next)
-		if (node->hash == s->path[i] && node->prefix->seed == seed &&
-		    is_block(node, i) &&
-		    begins_with(node->prefix, s->ids,
-				(uint64_t)i * PREFIX_BLOCK))
+		if (node->hash == s->path[i] && is_block(node, i) &&
+		    is_wanted(s, node->prefix, (uint64_t)i * PREFIX_BLOCK))
 			return node->prefix;
 	return NULL;
 }
 
 /* One that ends @rest tokens behind the first @i blocks. */
-static const struct prefix *find_whole(const struct search *s, uint64_t seed,
-				       uint32_t i, uint32_t rest)
+static const struct prefix *find_whole(const struct search *s, uint32_t i,
+				       uint32_t rest)
 {
 	uint64_t n = (uint64_t)i * PREFIX_BLOCK + rest;
 	uint64_t hash = hash_whole(s->all, s->path[i],
-				   s->ids + (size_t)i * PREFIX_BLOCK, rest);
+				   s->prompt->ids + (size_t)i * PREFIX_BLOCK,
+				   rest);
 	const struct prefix_node *node = first_of(s->all, hash);
 
 	for (; node; node = node->next)
-		if (node->hash == hash && node->prefix->seed == seed &&
-		    node->prefix->tokens == n && is_whole(node) &&
-		    begins_with(node->prefix, s->ids, n))
+		if (node->hash == hash && node->prefix->tokens == n &&
+		    is_whole(node) && is_wanted(s, node->prefix, n))
 			return node->prefix;
 	return NULL;
 }
@@ -304,23 +310,24 @@ static uint32_t ends_behind(const struct search *s, uint32_t i)
  * @found (or NULL) begins. That one is looked at first: mostly there is no other
  * that could be longer.
  */
-static const struct prefix *find_end(const struct search *s, uint64_t seed,
-				     uint32_t i, const struct prefix *found)
+static const struct prefix *find_end(const struct search *s, uint32_t i,
+				     const struct prefix *found)
 {
-	uint64_t from = (uint64_t)i * PREFIX_BLOCK, left = s->n - from;
+	const struct prefix_prompt *prompt = s->prompt;
+	uint64_t left = prompt->n - (uint64_t)i * PREFIX_BLOCK;
 	uint32_t rest = left < PREFIX_BLOCK ? (uint32_t)left + 1 : PREFIX_BLOCK;
 	uint32_t ends = ends_behind(s, i), least = 0;
 	const struct prefix *end = NULL, *longer = NULL;
 
-	if (found && found->tokens <= s->n &&
+	if (found && found->tokens <= prompt->n &&
 	    found->tokens / PREFIX_BLOCK == i &&
-	    begins_with(found, s->ids, found->tokens)) {
+	    begins_with(found, prompt->ids, found->tokens)) {
 		end = found;
 		least = found->tokens % PREFIX_BLOCK + 1;
 	}
 	while (!longer && rest-- > least)
 		if (ends & 1U << rest)
-			longer = find_whole(s, seed, i, rest);
+			longer = find_whole(s, i, rest);
 	return longer ? longer : end;
 }
 
@@ -335,36 +342,38 @@ static uint32_t depth(const struct search *s)
 	return depth;
 }
 
-static void hash_path(struct search *s, uint64_t seed)
+static void hash_path(struct search *s)
 {
-	s->path[0] = seed & s->all->mask;
+	const uint32_t *ids = s->prompt->ids;
+
+	s->path[0] = s->prompt->seed & s->all->mask;
 	for (uint32_t i = 0; i < s->blocks; i++) {
 		s->path[i + 1] = hash_block(s->all, s->path[i],
-					    s->ids + (size_t)i * PREFIX_BLOCK);
+					    ids + (size_t)i * PREFIX_BLOCK);
 		if ((i + 1) % PREFETCH_BLOCKS == 0)
 			prefetch(s->all, s->path[i + 1]);
 	}
 }
 
-const struct prefix *prefix_find(const struct prefixes *all, uint64_t seed,
-				 const uint32_t *ids, size_t n,
+const struct prefix *prefix_find(const struct prefixes *all,
+				 const struct prefix_prompt *prompt,
 				 uint64_t *tokens)
 {
 	static uint64_t path[PATH_BLOCKS + 1]; /* too much for a stack */
-	struct search s = { .all = all, .ids = ids, .n = n, .path = path };
+	struct search s = { .all = all, .prompt = prompt, .path = path };
 	const struct prefix *found = NULL, *end = NULL;
-	size_t blocks = n / PREFIX_BLOCK;
+	size_t blocks = prompt->n / PREFIX_BLOCK;
 	uint32_t i;
 
-	if (!n)
+	if (!prompt->n)
 		return NULL;
 	s.blocks = blocks < PATH_BLOCKS ? (uint32_t)blocks : PATH_BLOCKS;
-	hash_path(&s, seed);
+	hash_path(&s);
 	for (i = depth(&s); i && !found; i--)
-		found = find_blocks(&s, seed, i);
+		found = find_blocks(&s, i);
 	i += found != NULL;
 	for (;; i--) {
-		end = find_end(&s, seed, i, found);
+		end = find_end(&s, i, found);
 		if (end || !i || (found && found->partial))
 			break;
 	}

@@ -52,20 +52,35 @@ int prefix_add(struct prefixes *all, struct prefix *prefix);
 void prefix_remove(struct prefixes *all, struct prefix *prefix);
 
 /**
- * prefix_find - the longest beginning of a prompt that is known
+ * struct prefix_prompt - what is looked for
  * @seed: whose sequences are meant
  * @ids: the prompt
  * @n: its length
- * @tokens: set to how many of its ids the result has
+ * @may_have: is this one for who asks? NULL: all are
+ * @arg: what it is called with
+ */
+struct prefix_prompt {
+	uint64_t seed;
+	const uint32_t *ids;
+	size_t n;
+	bool (*may_have)(const struct prefix *prefix, const void *arg);
+	const void *arg;
+};
+
+/**
+ * prefix_find - the longest beginning of a prompt that is known
+ * @tokens: set to how many of the prompt's ids the result has
  *
+ * What may not be had is passed over: the result is the one there would be if it
+ * were not known.
  * Sequences under one seed are all partial, or none is. Every candidate's ids
  * are compared with the prompt's, so two sequences of one hash are not mistaken
  * for each other.
  *
  * Return: a sequence that begins so, or NULL when none does.
  */
-const struct prefix *prefix_find(const struct prefixes *all, uint64_t seed,
-				 const uint32_t *ids, size_t n,
+const struct prefix *prefix_find(const struct prefixes *all,
+				 const struct prefix_prompt *prompt,
 				 uint64_t *tokens);
 
 /* A seed that depends on all of @size bytes. */

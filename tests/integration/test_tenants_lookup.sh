@@ -82,6 +82,21 @@ test_groups()
 	ctl $alice chmod 0660 "@$team/ours"
 }
 
+# Of the group's some are shorter or as long, and others may be read.
+test_hidden()
+{
+	frozen $alice "@$team/long" 150 --mode 0600
+	frozen $alice "@$team/equal" 64 --mode 0600
+	frozen $bob "@$team/short" 64
+	ctl $alice chmod 0600 "@$team/ours"
+	forks "what is hidden hides nothing" $bob "@$team/child" \
+		"found @$team/short tokens 64 "
+	ctl $alice drop "@$team/long"
+	ctl $alice drop "@$team/equal"
+	ctl $bob drop "@$team/short"
+	ctl $alice chmod 0660 "@$team/ours"
+}
+
 test_parking()
 {
 	ctl $alice park hers
@@ -116,6 +131,7 @@ start_daemon
 chmod 666 "$TREEKV_SOCKET"
 test_users
 test_groups
+test_hidden
 test_parking
 stop_daemon
 check "the daemon stops cleanly" [ "$status" -eq 0 ]

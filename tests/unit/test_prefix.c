@@ -27,6 +27,7 @@ struct known {
 
 static struct known known[KNOWN_MAX];
 static uint64_t rng;
+static int readers = 1; /* of N, each may have those of every N-th number */
 
 static uint32_t draw(uint32_t below)
 {
@@ -41,6 +42,26 @@ static void draw_ids(uint32_t *ids, const uint32_t *like, uint32_t agree)
 {
 	for (uint32_t i = 0; i < TOKENS_MAX; i++)
 		ids[i] = like && i < agree ? like[i] : draw(3);
+}
+
+static bool is_for(const struct prefix *prefix, const void *arg)
+{
+	const struct known *k = prefix->owner;
+
+	return (k - known) % readers == *(const int *)arg;
+}
+
+static const struct prefix *find(const struct prefixes *all, uint64_t seed,
+				 const uint32_t *ids, uint64_t n,
+				 uint64_t *tokens)
+{
+	const struct prefix_prompt prompt = {
+		.seed = seed,
+		.ids = ids,
+		.n = n,
+	};
+
+	return prefix_find(all, &prompt, tokens);
 }
 
 static bool agrees(const uint32_t *a, const uint32_t *b, uint64_t n)
@@ -69,15 +90,23 @@ static uint64_t begins(const struct known *k, uint64_t seed,
 static void compare(const struct prefixes *all, uint64_t seed,
 		    const uint32_t *ids, uint64_t n)
 {
+	int reader = (int)draw((uint32_t)readers);
+	const struct prefix_prompt prompt = {
+		.seed = seed,
+		.ids = ids,
+		.n = n,
+		.may_have = readers > 1 ? is_for : NULL,
+		.arg = &reader,
+	};
 	const struct prefix *found;
 	uint64_t best = 0, tokens = 0;
 
-	for (int i = 0; i < KNOWN_MAX; i++) {
+	for (int i = reader; i < KNOWN_MAX; i += readers) {
 		uint64_t one = begins(&known[i], seed, ids, n);
 
 		best = one > best ? one : best;
 	}
-	found = prefix_find(all, seed, ids, n, &tokens);
+	found = prefix_find(all, &prompt, &tokens);
 	if (!best) {
 		assert_null(found);
 		return;
@@ -85,6 +114,7 @@ static void compare(const struct prefixes *all, uint64_t seed,
 	assert_non_null(found);
 	assert_int_equal(tokens, best);
 	assert_int_equal(begins(found->owner, seed, ids, n), best);
+	assert_true(readers == 1 || is_for(found, &reader));
 }
 
 static void compare_some(const struct prefixes *all, int times)
@@ -162,6 +192,17 @@ static void test_the_longest_beginning_is_found(void **state)
 		run(UINT64_MAX, seed);
 }
 
+/* What others have hides nothing. */
+static void test_the_longest_that_one_may_have_is_found(void **state)
+{
+	(void)state;
+	for (readers = 2; readers < 5; readers++) {
+		run(UINT64_MAX, (uint64_t)readers);
+		run(0xf, (uint64_t)readers);
+	}
+	readers = 1;
+}
+
 static void test_a_collision_is_a_miss(void **state)
 {
 	(void)state;
@@ -182,9 +223,9 @@ static void test_an_empty_prompt_begins_with_nothing(void **state)
 	(void)state;
 	assert_int_equal(prefixes_init(&all), 0);
 	assert_int_equal(prefix_add(&all, &prefix), 0);
-	assert_null(prefix_find(&all, 1, NULL, 0, &tokens));
-	assert_null(prefix_find(&all, 1, ids, 4, &tokens));
-	assert_ptr_equal(prefix_find(&all, 1, ids, 5, &tokens), &prefix);
+	assert_null(find(&all, 1, NULL, 0, &tokens));
+	assert_null(find(&all, 1, ids, 4, &tokens));
+	assert_ptr_equal(find(&all, 1, ids, 5, &tokens), &prefix);
 	prefix_remove(&all, &prefix);
 	prefixes_exit(&all);
 }
@@ -218,13 +259,13 @@ static void test_the_table_grows(void **state)
 	assert_int_equal(all.nodes, MANY * 7);
 	assert_int_equal(all.buckets, all.nodes);
 	for (uint32_t i = 0; i < MANY; i++) {
-		assert_ptr_equal(prefix_find(&all, 9, ids[i], LENGTH, &tokens),
+		assert_ptr_equal(find(&all, 9, ids[i], LENGTH, &tokens),
 				 &all_of_them[i]);
 		assert_int_equal(tokens, LENGTH);
 	}
 	for (uint32_t i = 0; i < MANY; i++)
 		prefix_remove(&all, &all_of_them[i]);
-	assert_null(prefix_find(&all, 9, ids[0], LENGTH, &tokens));
+	assert_null(find(&all, 9, ids[0], LENGTH, &tokens));
 	prefixes_exit(&all);
 	free(all_of_them);
 	free(ids);
@@ -234,6 +275,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_the_longest_beginning_is_found),
+		cmocka_unit_test(test_the_longest_that_one_may_have_is_found),
 		cmocka_unit_test(test_a_collision_is_a_miss),
 		cmocka_unit_test(test_an_empty_prompt_begins_with_nothing),
 		cmocka_unit_test(test_the_table_grows),
