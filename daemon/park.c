@@ -50,7 +50,7 @@ static struct {
 	LIST_HEAD(, parker) parkers;
 	bool broken; /* the last one could not be written */
 	uint64_t broken_at;
-	char why[512]; /* then */
+	int error; /* then */
 	char obstacle[256];
 } park;
 
@@ -216,12 +216,13 @@ static void stay(struct cache *cache, int error, const char *text)
 		parker_free(p);
 }
 
-static void broke(const char *text)
+/* What else is in the text is its owner's. */
+static void broke(int error)
 {
 	treekvd.counters.park_failures++;
 	park.broken = true;
 	park.broken_at = clock_ns();
-	snprintf(park.why, sizeof(park.why), "%s", text);
+	park.error = error;
 }
 
 /* Return: 0, and go() or stay() follows, or has; or an errno, with @out. */
@@ -238,7 +239,7 @@ static int begin(struct cache *cache, struct outcome *out)
 		return 0;
 	store_parked(&treekvd.store, cache, true);
 	park_queue_pass(&cache->park);
-	broke(out->text);
+	broke(out->error);
 	return out->error;
 }
 
@@ -257,7 +258,7 @@ void park_saved(struct cache *cache, int error, const char *text)
 	obstacle = obstacle_of(cache, &reason);
 	cache->parking = true;
 	if (error && error != -ECANCELED) {
-		broke(text);
+		broke(error);
 		stay(cache, error, text);
 	} else if (obstacle || error || persist.stopping ||
 		   persist_is_due(cache)) {
@@ -362,7 +363,7 @@ const char *park_obstacle(void)
 	if (!park.broken)
 		return "no idle cache is left that can be parked";
 	snprintf(park.obstacle, sizeof(park.obstacle),
-		 "idle caches cannot be parked: %.200s", park.why);
+		 "idle caches cannot be parked: %s", strerror(-park.error));
 	return park.obstacle;
 }
 

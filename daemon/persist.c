@@ -112,19 +112,36 @@ const char *persist_root(void)
 	return persist.root;
 }
 
-const char *persist_fault(void)
+static void set_fault(const struct access_what *of, int error, const char *text)
 {
-	return *persist.fault ? persist.fault : NULL;
+	snprintf(persist.fault, sizeof(persist.fault), "%s", text);
+	persist.fault_error = error;
+	persist.fault_of = *of;
+}
+
+/* The text has the cache's name. */
+const char *persist_fault(const struct conn *conn)
+{
+	static char hidden[128];
+
+	if (!*persist.fault)
+		return NULL;
+	if (control_check(conn, &persist.fault_of, ACCESS_READ) != -ENOENT)
+		return persist.fault;
+	snprintf(hidden, sizeof(hidden), "of another user's cache: %s",
+		 strerror(-persist.fault_error));
+	return hidden;
 }
 
 /* ---- saving ---- */
 
 static void failed(struct persist *p, const struct snapshot_job *job)
 {
+	const struct access_what what = cache_what(p->cache);
+
 	snprintf(p->fault, sizeof(p->fault), "%s", job->why.text);
 	if (job->error != -ECANCELED)
-		snprintf(persist.fault, sizeof(persist.fault), "%s",
-			 job->why.text);
+		set_fault(&what, job->error, job->why.text);
 }
 
 /*
@@ -471,6 +488,8 @@ static int begin_load(struct cache *cache, struct snapshot_info *info,
 /* Why there is a file that is not taken, or whether there is one is unknown. */
 static void refuse_file(struct outcome *out, const struct snapshot_error *why)
 {
+	const struct disk_entry unread = { .space = out->space };
+	struct access_what what = disk_what(&unread);
 	bool full = out->error == -EMFILE || out->error == -ENFILE;
 	char folder[NAME_FOLDER_MAX + 1];
 
@@ -491,7 +510,7 @@ static void refuse_file(struct outcome *out, const struct snapshot_error *why)
 			 persist.root, folder, out->name, why->text);
 	if (full || out->error == -ENOMEM) /* which says nothing of the disk */
 		return;
-	snprintf(persist.fault, sizeof(persist.fault), "%s", out->text);
+	set_fault(&what, out->error, out->text);
 	event_file_refused(out->space, out->name, out->error, out->text);
 }
 

@@ -107,7 +107,7 @@ void persist_describe(const struct cache *cache, Treekv__CacheInfo *info);
 /* Where snapshots are: a folder for each space. */
 const char *persist_root(void);
 
-/* The latest failure, NULL: none. */
-const char *persist_fault(void);
+/* The latest failure, as much as the peer may know of it. NULL: none. */
+const char *persist_fault(const struct conn *conn);
 
 #endif /* TREEKVD_PERSIST_H */

@@ -38,7 +38,9 @@ struct persist_module {
 	unsigned int jobs; /* caches with something under way */
 	uint64_t ended; /* jobs so far */
 	unsigned int failed; /* saves of these */
-	char fault[512];
+	char fault[512]; /* the latest, or "" */
+	int fault_error;
+	struct access_what fault_of; /* the cache that it is about */
 	const struct outcome *not_loaded; /* while who waits for it is told */
 	struct loop_op timer;
 	struct __kernel_timespec time;

@@ -60,7 +60,23 @@ static void info_words(Treekv__CacheInfo *m, const struct cache *cache)
 	m->created = index->created;
 }
 
-static int info_init(struct info *info, const struct cache *cache)
+static bool may_know(const struct conn *conn, const struct access_what *what)
+{
+	return control_check(conn, what, ACCESS_READ) != -ENOENT;
+}
+
+/* A parent that has been hidden since it was forked is so here, too. */
+static void info_parent(Treekv__CacheInfo *m, const struct cache *parent,
+			const struct conn *conn)
+{
+	const struct access_what what = cache_what(parent);
+
+	if (may_know(conn, &what))
+		m->parent = (char *)(uintptr_t)parent->name;
+}
+
+static int info_init(struct info *info, const struct cache *cache,
+		     const struct conn *conn)
 {
 	Treekv__CacheInfo *m = &info->message;
 
@@ -82,7 +98,7 @@ static int info_init(struct info *info, const struct cache *cache)
 	m->bytes = cache_bytes(cache);
 	m->huge = cache->huge;
 	if (cache->parent)
-		m->parent = cache->parent->name;
+		info_parent(m, cache->parent, conn);
 	m->children = cache->children;
 	info_words(m, cache);
 	m->has_pinned = true;
@@ -178,11 +194,6 @@ static void info_latency(struct info *info, const struct cache *cache)
 			m->n_compaction = i + 1;
 }
 
-static bool may_know(const struct conn *conn, const struct access_what *what)
-{
-	return control_check(conn, what, ACCESS_READ) != -ENOENT;
-}
-
 /* The caches this peer may see; fills infos and their pointers. */
 static int collect(const struct control *control, const struct conn *conn,
 		   bool latency, struct info *infos, Treekv__CacheInfo **list,
@@ -195,7 +206,7 @@ static int collect(const struct control *control, const struct conn *conn,
 		what = cache_what(c);
 		if (c->parked || !may_know(conn, &what))
 			continue;
-		if (info_init(&infos[*n], c))
+		if (info_init(&infos[*n], c, conn))
 			return -ENOMEM;
 		if (latency)
 			info_latency(&infos[*n], c);
@@ -309,7 +320,7 @@ void report_inspect(struct control *control, struct conn *conn, uint64_t id,
 	cache_look(cache, &look);
 	appended = look.tail > look.base_tail ? look.tail - look.base_tail : 0;
 	appended = appended < look.free ? appended : look.free;
-	if (!list || !levels || !walks || info_init(&info, cache)) {
+	if (!list || !levels || !walks || info_init(&info, cache, conn)) {
 		no_memory(conn, id);
 		goto out;
 	}
@@ -384,7 +395,7 @@ void report_stats(struct control *control, struct conn *conn, uint64_t id)
 	stats.n_metric = metrics_count;
 	stats.histogram = timings->list;
 	stats.n_histogram = HISTOGRAMS;
-	stats.snapshot_fault = (char *)(uintptr_t)persist_fault();
+	stats.snapshot_fault = (char *)(uintptr_t)persist_fault(conn);
 	reply.id = id;
 	reply.body_case = TREEKV__REPLY__BODY_STATS;
 	reply.stats = &stats;
