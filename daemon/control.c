@@ -99,11 +99,24 @@ void control_describe_denial(char *text, size_t size, const char *name,
 				       "'treekvctl chmod'");
 }
 
-/* Anybody's, if there is only one. */
+/* Is there one that is not in memory? */
+static bool is_on_disk(const char *name)
+{
+	const struct disk_entry *entry = disk_first();
+
+	while (entry && (strcmp(entry->name, name) ||
+			 store_find(&treekvd.store, entry->space, name)))
+		entry = entry->next;
+	return entry;
+}
+
+/* Anybody's, if there is only one, be it on disk. */
 static struct cache *find_anywhere(const char *name)
 {
 	struct cache *cache = treekvd.store.first, *found = NULL;
 
+	if (is_on_disk(name))
+		return NULL;
 	for (; cache; cache = cache->next)
 		if (cache->named && !strcmp(cache->name, name) && found)
 			return NULL;

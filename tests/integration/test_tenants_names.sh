@@ -2,7 +2,8 @@
 # SPDX-License-Identifier: BSD-2-Clause
 #
 # The names of others' caches: who may not read a cache does not meet with its
-# name where something else is told of.
+# name where something else is told of, and who sees all does not get the wrong
+# one by a name that several have.
 #
 # Usage: test_tenants_names.sh BUILD-DIR
 
@@ -66,6 +67,33 @@ test_failures()
 	start
 }
 
+test_namesakes()
+{
+	writer $alice --cache both --steps 9
+	writer $bob --cache both --steps 19
+	ctl $bob park both
+	for what in drop inspect "lease break" snapshot "chmod 0666" park \
+		pin freeze; do
+		# shellcheck disable=SC2086 # several words
+		refuses "whose is meant is unclear: $what" \
+			"there is no cache both" ctl 0 $what both
+	done
+	ctl $alice inspect both
+	says "so it is left alone" "$dir/out" "rw-------"
+	writer 0 --cache both --steps 29
+	ctl 0 park both
+	ctl 0 chmod 0604 both
+	check "one's own comes first, also on disk" \
+		[ "$(of 0 both mode)" = 0604 ]
+	ctl 0 drop both
+	says "when it is dropped, too" "$dir/out" "dropped both"
+	check "the others' stay" [ "$(of 0 "~$alice/both" mode)" = 0600 ]
+	check "both of them" [ "$(of 0 "~$bob/both" state)" = parked ]
+	ctl $bob drop both
+	ctl 0 drop both
+	check "a single one is found" [ -z "$(of 0 "~$alice/both" mode)" ]
+}
+
 start()
 {
 	start_daemon "$@"
@@ -78,6 +106,7 @@ chmod 755 "$dir" "$dir/bin"
 start
 test_parents
 test_failures
+test_namesakes
 stop_daemon
 check "the daemon stops cleanly" [ "$status" -eq 0 ]
 exit $failed
