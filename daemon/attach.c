@@ -282,9 +282,11 @@ static int check_attach(struct conn *conn, uint64_t id, struct cache *cache,
 	return r;
 }
 
-static void attach_writer(struct conn *conn, uint64_t id, struct cache *cache,
-			  uint64_t nonce)
+/* Return: false when there is no room for what it takes, but may be soon. */
+static bool attach_writer(struct conn *conn, uint64_t id, struct cache *cache,
+			  const struct control_wish *wish)
 {
+	uint64_t nonce = wish->nonce;
 	bool created = nonce && cache->index->create_nonce == nonce;
 
 	if (takeover_holds(cache) || freeze_holds(cache))
@@ -316,9 +318,10 @@ static void attach_writer(struct conn *conn, uint64_t id, struct cache *cache,
 	else if (cache_check(cache))
 		quarantine(conn, id, cache);
 	else if (handover_needed(cache, conn_peer(conn)->uid))
-		handover_start(conn, id, cache, nonce);
+		return handover_start(conn, id, cache, wish);
 	else
 		control_grant(conn, id, cache, created, nonce);
+	return true;
 }
 
 static void attach_reader(struct conn *conn, uint64_t id, struct cache *cache)
@@ -329,15 +332,15 @@ static void attach_reader(struct conn *conn, uint64_t id, struct cache *cache)
 		grant_reader(conn, id, cache);
 }
 
-void control_attach(struct conn *conn, uint64_t id, struct cache *cache,
+bool control_attach(struct conn *conn, uint64_t id, struct cache *cache,
 		    const struct control_wish *wish)
 {
 	if (check_attach(conn, id, cache, wish))
-		return;
-	else if (wish->read)
-		attach_reader(conn, id, cache);
-	else
-		attach_writer(conn, id, cache, wish->nonce);
+		return true;
+	if (!wish->read)
+		return attach_writer(conn, id, cache, wish);
+	attach_reader(conn, id, cache);
+	return true;
 }
 
 /* The lease of that number, or granted upon that nonce, if the peer has it. */
@@ -407,9 +410,7 @@ bool attach_attempt(struct conn *conn, uint64_t id,
 		return answer == PERSIST_ANSWERS;
 	cache = control_get(conn, id, request->name,
 			    wish.read ? ACCESS_READ : ACCESS_WRITE);
-	if (cache)
-		control_attach(conn, id, cache, &wish);
-	return true;
+	return !cache || control_attach(conn, id, cache, &wish);
 }
 
 void attach_on_detach(struct conn *conn, uint64_t id,

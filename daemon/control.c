@@ -316,6 +316,7 @@ static void on_request(struct conn *conn, const Treekv__Request *request)
 	case TREEKV__REQUEST__BODY_CREATE:
 	case TREEKV__REQUEST__BODY_ATTACH:
 	case TREEKV__REQUEST__BODY_FORK:
+	case TREEKV__REQUEST__BODY_BREAK_LEASE:
 		room_ask(conn, request);
 		return;
 	case TREEKV__REQUEST__BODY_DETACH:
@@ -331,9 +332,6 @@ static void on_request(struct conn *conn, const Treekv__Request *request)
 	case TREEKV__REQUEST__BODY_CLIENTS:
 	case TREEKV__REQUEST__BODY_KEPT:
 		on_report(conn, request);
-		return;
-	case TREEKV__REQUEST__BODY_BREAK_LEASE:
-		takeover_on_break(conn, id, request->break_lease);
 		return;
 	case TREEKV__REQUEST__BODY_LOOKUP:
 		lookup_on_lookup(conn, id, request->lookup);

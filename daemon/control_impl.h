@@ -141,7 +141,8 @@ int creation_begin(struct conn *conn, uint64_t id, struct cache *cache,
 
 /*
  * There is one of that name. If it is what this very request made when it was
- * asked before, it is answered as then. Return: false: it is not.
+ * asked before, it is answered as then; there is no try in @wish. Return: false:
+ * it is not.
  */
 bool creation_again(struct conn *conn, uint64_t id, struct cache *cache,
 		    const struct control_wish *wish);
@@ -183,8 +184,11 @@ struct lease *control_own_lease(struct conn *conn, uint64_t id,
 /* Does the peer hold that lease, and live? */
 bool control_is_holder(const struct lease *lease, const struct conn *conn);
 
-/* Answers an attach to a cache that is there. */
-void control_attach(struct conn *conn, uint64_t id, struct cache *cache,
+/*
+ * Answers an attach to a cache that is there. Return: false when there is no
+ * room for what it takes yet; never where the wish has no try.
+ */
+bool control_attach(struct conn *conn, uint64_t id, struct cache *cache,
 		    const struct control_wish *wish);
 
 /* ---- leave.c ---- */

@@ -328,12 +328,14 @@ static bool create(struct conn *conn, uint64_t id,
 	return true;
 }
 
-static struct control_wish wish_of(const Treekv__Create *request)
+static struct control_wish wish_of(const Treekv__Create *request,
+				   const struct room_try *try)
 {
 	return (struct control_wish){
 		.spec = request->spec,
 		.nonce = request->nonce,
 		.progress = request->progress,
+		.try = try,
 	};
 }
 
@@ -358,18 +360,20 @@ void creation_refuse_taken(struct conn *conn, uint64_t id, const char *name,
 		       on_disk ? ", on disk: attach to it, or drop it" : "");
 }
 
-/* There is one of that name. */
-static void create_again(struct conn *conn, uint64_t id, struct cache *cache,
-			 const Treekv__Create *request)
+/* There is one of that name. Return: as create(). */
+static bool create_again(struct conn *conn, uint64_t id, struct cache *cache,
+			 const Treekv__Create *request,
+			 const struct room_try *try)
 {
-	const struct control_wish wish = wish_of(request);
+	struct control_wish wish = wish_of(request, NULL);
 
 	if (creation_again(conn, id, cache, &wish))
-		return;
+		return true;
+	wish.try = try;
 	if (request->attach_existing)
-		control_attach(conn, id, cache, &wish);
-	else
-		creation_refuse_taken(conn, id, cache->name, false);
+		return control_attach(conn, id, cache, &wish);
+	creation_refuse_taken(conn, id, cache->name, false);
+	return true;
 }
 
 /* The nonce is in the name, so that asking again finds it. */
@@ -404,8 +408,7 @@ static bool attempt_anonymous(struct conn *conn, uint64_t id,
 
 	if (!cache)
 		return create(conn, id, request, name, try);
-	create_again(conn, id, cache, request);
-	return true;
+	return create_again(conn, id, cache, request, try);
 }
 
 bool creation_may(const struct conn *conn, uint64_t space)
@@ -419,18 +422,19 @@ bool creation_may(const struct conn *conn, uint64_t space)
  * In a space that he may use he learns that a name is taken, whatever its mode,
  * as in a folder.
  */
-static void meet(struct conn *conn, uint64_t id, struct cache *cache,
-		 const Treekv__Create *request)
+static bool meet(struct conn *conn, uint64_t id, struct cache *cache,
+		 const Treekv__Create *request, const struct room_try *try)
 {
 	struct access_what what = cache_what(cache);
 	int r = control_check(conn, &what, ACCESS_WRITE);
 
 	if (!r)
-		create_again(conn, id, cache, request);
-	else if (r == -EACCES && request->attach_existing)
+		return create_again(conn, id, cache, request, try);
+	if (r == -EACCES && request->attach_existing)
 		control_get(conn, id, request->name, ACCESS_WRITE);
 	else
 		creation_refuse_taken(conn, id, request->name, false);
+	return true;
 }
 
 static bool attempt_named(struct conn *conn, uint64_t id,
@@ -439,10 +443,9 @@ static bool attempt_named(struct conn *conn, uint64_t id,
 {
 	enum persist_answer answer = PERSIST_IS_ELSEWHERE;
 	bool may = creation_may(conn, name->space);
-	struct control_wish wish = wish_of(request);
+	struct control_wish wish = wish_of(request, try);
 	struct cache *cache;
 
-	wish.try = try;
 	if (request->attach_existing)
 		answer = persist_attach(conn, id, request->name, &wish);
 	if (answer != PERSIST_IS_ELSEWHERE)
@@ -453,9 +456,9 @@ static bool attempt_named(struct conn *conn, uint64_t id,
 	if (!cache && !may)
 		return true;
 	if (cache)
-		meet(conn, id, cache, request);
-	else if ((!request->attach_existing || name_is_shared(name->space)) &&
-		 persist_is_on_disk(name->space, name->own))
+		return meet(conn, id, cache, request, try);
+	if ((!request->attach_existing || name_is_shared(name->space)) &&
+	    persist_is_on_disk(name->space, name->own))
 		creation_refuse_taken(conn, id, request->name, true);
 	else
 		return create(conn, id, request, name, try);

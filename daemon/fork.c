@@ -242,18 +242,6 @@ static int fork_off(struct conn *conn, uint64_t id, struct fork_plan *plan,
 	return r;
 }
 
-/* It is not the parent that makes room. */
-static bool room_comes_beside(const struct room_try *try, uint64_t bytes,
-			      struct cache *parent)
-{
-	bool comes;
-
-	parent->children++;
-	comes = room_comes(try, bytes);
-	parent->children--;
-	return comes;
-}
-
 bool fork_attempt(struct conn *conn, uint64_t id, const Treekv__Fork *request,
 		  struct room_try *try)
 {

@@ -11,6 +11,7 @@
 
 #include "daemon/control_impl.h"
 #include "daemon/handover.h"
+#include "daemon/room.h"
 #include "daemon/takeover.h"
 #include "daemon/tenant.h"
 
@@ -70,8 +71,8 @@ static void on_copied(void *arg, struct cache *cache, int error,
 	free(heir);
 }
 
-void handover_start(struct conn *conn, uint64_t id, struct cache *cache,
-		    uint64_t nonce)
+bool handover_start(struct conn *conn, uint64_t id, struct cache *cache,
+		    const struct control_wish *wish)
 {
 	struct cache_error why = { .text = "out of memory" };
 	struct heir *heir = calloc(1, sizeof(*heir));
@@ -81,13 +82,17 @@ void handover_start(struct conn *conn, uint64_t id, struct cache *cache,
 
 	if (!r)
 		r = takeover_start(cache, on_copied, heir, &why);
-	if (r) {
-		free(heir);
-		refuse(conn, id, cache, r, why.text);
-		return;
+	if (!r) {
+		heir->conn = conn;
+		heir->id = id;
+		heir->nonce = wish->nonce;
+		LIST_INSERT_HEAD(&heirs, heir, link);
+		return true;
 	}
-	heir->conn = conn;
-	heir->id = id;
-	heir->nonce = nonce;
-	LIST_INSERT_HEAD(&heirs, heir, link);
+	free(heir);
+	if (r == -ENOSPC && wish->try &&
+	    room_comes_beside(wish->try, takeover_lacks(cache), cache))
+		return false;
+	refuse(conn, id, cache, r, why.text);
+	return true;
 }

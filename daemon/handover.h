@@ -12,6 +12,8 @@
 #include "daemon/cache.h"
 #include "daemon/conn.h"
 
+struct control_wish;
+
 /* Has somebody else than @uid ever had these rows writable? */
 bool handover_needed(const struct cache *cache, uid_t uid);
 
@@ -21,10 +23,12 @@ void handover_note(struct cache *cache, uid_t uid);
 /**
  * handover_start - copy the rows, then answer an attach
  * @cache: nobody writes it
- * @nonce: of the request, or 0
+ *
+ * Return: false when there is no room for a copy yet, and the wish has a try;
+ * else it is answered, or will be.
  */
-void handover_start(struct conn *conn, uint64_t id, struct cache *cache,
-		    uint64_t nonce);
+bool handover_start(struct conn *conn, uint64_t id, struct cache *cache,
+		    const struct control_wish *wish);
 
 void handover_closed(struct conn *conn);
 

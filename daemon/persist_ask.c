@@ -476,7 +476,8 @@ static void attach_when_loaded(struct conn *conn, uint64_t id,
 		return;
 	asked->attach = true;
 	asked->wish = *wish;
-	asked->wish.spec = NULL; /* it goes with the request */
+	asked->wish.spec = NULL; /* it goes with the request, */
+	asked->wish.try = NULL; /* as does the try */
 	asked->worker = cache->worker;
 	if (!wait_for(cache, asked, 1)) {
 		show_progress(asked);

@@ -19,6 +19,7 @@
 #include "daemon/park.h"
 #include "daemon/persist.h"
 #include "daemon/room.h"
+#include "daemon/takeover.h"
 
 struct waiting {
 	TAILQ_ENTRY(waiting) link;
@@ -44,6 +45,18 @@ bool room_comes(const struct room_try *try, uint64_t bytes)
 	return !try->last || park_for(bytes, try->first);
 }
 
+/* Who has forks is not parked. */
+bool room_comes_beside(const struct room_try *try, uint64_t bytes,
+		       struct cache *cache)
+{
+	bool comes;
+
+	cache->children++;
+	comes = room_comes(try, bytes);
+	cache->children--;
+	return comes;
+}
+
 /* Return: false when it is to wait; else it is answered, or will be. */
 static bool attempt(struct conn *conn, const Treekv__Request *request,
 		    struct room_try *try)
@@ -53,6 +66,9 @@ static bool attempt(struct conn *conn, const Treekv__Request *request,
 					try);
 	if (request->body_case == TREEKV__REQUEST__BODY_FORK)
 		return fork_attempt(conn, request->id, request->fork, try);
+	if (request->body_case == TREEKV__REQUEST__BODY_BREAK_LEASE)
+		return takeover_attempt(conn, request->id, request->break_lease,
+					try);
 	return attach_attempt(conn, request->id, request->attach, try);
 }
 

@@ -10,6 +10,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "daemon/cache.h"
 #include "daemon/conn.h"
 
 /* One try of a request. */
@@ -21,7 +22,7 @@ struct room_try {
 
 /**
  * room_ask - answer a request at once, or when there is room for it
- * @request: to create, to fork or to attach
+ * @request: to create, to fork, to attach or to break a lease
  */
 void room_ask(struct conn *conn, const Treekv__Request *request);
 
@@ -33,6 +34,10 @@ void room_ask(struct conn *conn, const Treekv__Request *request);
  * Parks others if need be. Return: false: he is refused.
  */
 bool room_comes(const struct room_try *try, uint64_t bytes);
+
+/* The same, and it is not @cache that makes room: it is needed. */
+bool room_comes_beside(const struct room_try *try, uint64_t bytes,
+		       struct cache *cache);
 
 /* Somebody has left, or will not after all: those that wait are tried again. */
 void room_again(void);

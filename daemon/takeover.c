@@ -24,8 +24,10 @@
 #include "daemon/control_impl.h"
 #include "daemon/lease.h"
 #include "daemon/log.h"
+#include "daemon/park.h"
 #include "daemon/prefill.h"
 #include "daemon/report.h"
+#include "daemon/room.h"
 #include "daemon/service.h"
 #include "daemon/takeover.h"
 #include "daemon/tenant.h"
@@ -419,6 +421,18 @@ static void on_copied(struct worker_job *job)
 		fail_held(t);
 }
 
+/* If it is not the pool, huge pages are short. */
+uint64_t takeover_lacks(const struct cache *cache)
+{
+	const struct store *store = &treekvd.store;
+	uint64_t bytes = cache->rows_size;
+
+	if (bytes + cache_bytes(cache) > store->pool)
+		return ROOM_NEVER;
+	return bytes > store_left(store) ? store->used + bytes - store->pool :
+					   bytes;
+}
+
 int takeover_start(struct cache *cache,
 		   void (*over)(void *arg, struct cache *cache, int error,
 				const char *why),
@@ -432,8 +446,10 @@ int takeover_start(struct cache *cache,
 		return -ENOMEM;
 	if (store_left(&treekvd.store) < cache->rows_size)
 		snprintf(why->text, sizeof(why->text),
-			 "the pool has no room for a copy of its rows; drop "
-			 "caches, or give the daemon a larger --pool");
+			 "the pool has no room for a copy of its rows, which "
+			 "takes %llu bytes; %.100s; drop caches, or give the "
+			 "daemon a larger --pool",
+			 (unsigned long long)cache->rows_size, park_obstacle());
 	else
 		r = cache->lease ? ghost_new(&t->ghost, cache->lease) : 0;
 	if (r && r != -ENOSPC)
@@ -497,8 +513,8 @@ static const char *refusal(const struct cache *cache, int *error)
 	return NULL;
 }
 
-void takeover_on_break(struct conn *conn, uint64_t id,
-		       const Treekv__Break *request)
+bool takeover_attempt(struct conn *conn, uint64_t id,
+		      const Treekv__Break *request, const struct room_try *try)
 {
 	struct cache *cache = control_pick(conn, id, request->name,
 					   request->has_cache, request->cache,
@@ -509,7 +525,7 @@ void takeover_on_break(struct conn *conn, uint64_t id,
 	int r;
 
 	if (!cache)
-		return;
+		return true;
 	why = refusal(cache, &r);
 	if (!why) {
 		r = report_sees_all(conn) ?
@@ -523,14 +539,17 @@ void takeover_on_break(struct conn *conn, uint64_t id,
 			r = takeover_start(cache, on_broken, breaker, &error);
 		why = r ? error.text : NULL;
 	}
-	if (why) {
-		free(breaker);
-		refuse_break(conn, id, request->name, r, why);
-		return;
+	if (!why) {
+		breaker->conn = conn;
+		breaker->id = id;
+		LIST_INSERT_HEAD(&breakers, breaker, link);
+		return true;
 	}
-	breaker->conn = conn;
-	breaker->id = id;
-	LIST_INSERT_HEAD(&breakers, breaker, link);
+	free(breaker);
+	if (r == -ENOSPC && room_comes(try, takeover_lacks(cache)))
+		return false;
+	refuse_break(conn, id, request->name, r, why);
+	return true;
 }
 
 void takeover_exit(void)

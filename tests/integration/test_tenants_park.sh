@@ -153,7 +153,53 @@ test_room()
 	stop_daemon
 }
 
+# When the writers of a cache change, its rows are copied: that takes memory of
+# its own for a moment, as much as a cache.
+test_copies()
+{
+	start --pool 240K --high-water 100
+	writer $alice --cache "@$team/desk" --steps 100
+	for i in 1 2 3 4; do
+		writer $alice --cache "a$i" --steps 10
+		ctl $alice pin "a$i"
+	done
+	refuses "where nobody can be parked there is no copy" \
+		"no idle cache is left that can be parked" \
+		writer $bob --cache "@$team/desk" --attach --steps 1
+	check "and nobody was" [ "$(metric parks_total)" = 0 ]
+	ctl $alice unpin a3
+	writer $bob --cache "@$team/desk" --attach --steps 1
+	says "a copy for another writer makes room" "$dir/out" "tail 101 "
+	check "by parking who is idle" [ "$(of $alice a3 state)" = parked ]
+	check "which is not the cache itself" \
+		[ "$(metric restores_total)" = 0 ]
+	writer $alice --cache a5 --steps 10
+	ctl $alice unpin a1
+	writer $alice --cache "@$team/desk" --any --steps 1
+	says "also for who would make it if it were not there" "$dir/out" \
+		"tail 102 "
+	check "one goes each time" [ "$(metric parks_total)" = 2 ]
+	writer $alice --cache a6 --steps 10
+	"$helpers/kvwriter" --cache held --steps 100 --hold >"$dir/held" \
+		<"$dir/hold" 2>"$dir/held.err" &
+	children=$!
+	exec 7>"$dir/hold"
+	wait_for_line "$dir/held" "holding 100"
+	kill -STOP $children
+	before=$(metric parks_total)
+	ctl 0 lease break held
+	says "a lease is broken" "$dir/out" "held is free"
+	check "with room that is made for the copy" \
+		[ "$(metric parks_total)" = $((before + 1)) ]
+	kill -KILL $children
+	wait $children
+	children=
+	exec 7>&-
+	stop_daemon
+}
+
 mkdir "$dir/bin"
+mkfifo "$dir/hold"
 cp "$helpers/kvwriter" "$treekvctl" "$dir/bin"
 chmod 755 "$dir" "$dir/bin"
 start
@@ -162,4 +208,5 @@ test_rights
 test_modes
 test_quota
 test_room
+test_copies
 exit $failed
