@@ -38,6 +38,9 @@
 	POINT(SNAPSHOT_CUT, "snapshot-cut")                         \
 	POINT(SNAPSHOT_WRITTEN, "snapshot-written") /* no name */   \
 	POINT(SNAPSHOT_RENAMED, "snapshot-renamed")                 \
+	POINT(GIVE_BEGUN, "give-begun") /* to another on disk */    \
+	POINT(GIVE_LINKED, "give-linked") /* both have a name */    \
+	POINT(GIVE_WRITTEN, "give-written") /* his alone is true */ \
 	POINT(RESTORE_FILLED, "restore-filled") /* nobody's yet */  \
 	POINT(RESTORE_SENT, "restore-sent") /* to the manager */    \
 	POINT(RESTORE_KEPT, "restore-kept") /* not answered */      \

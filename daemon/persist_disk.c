@@ -12,6 +12,7 @@
 #include "daemon/log.h"
 #include "daemon/persist_disk.h"
 #include "daemon/snapshot.h"
+#include "daemon/snapshot_owner.h"
 
 #define BUCKETS 4096
 
@@ -203,7 +204,8 @@ int disk_remove(const char *root, uint64_t space, const char *name)
 	return r;
 }
 
-static void scan_snapshot(const char *root, uint64_t space, const char *name)
+static void scan_snapshot(const char *root, uint64_t space, const char *name,
+			  bool starting)
 {
 	char folder[NAME_FOLDER_MAX + 1];
 	struct snapshot_info *info;
@@ -216,6 +218,11 @@ static void scan_snapshot(const char *root, uint64_t space, const char *name)
 		return;
 	}
 	name_folder(folder, space);
+	if (starting && snapshot_moved(root, space, name)) {
+		log_info("snapshot moved", "from=\"%s/%s/%s.tkv\"", root,
+			 folder, name);
+		return;
+	}
 	log_error("snapshot refused",
 		  "path=\"%s/%s/%s.tkv\" error=%d reason=\"%s\" kept=1", root,
 		  folder, name, r, why.text);
@@ -241,7 +248,7 @@ static void scan_file(const char *root, uint64_t space, DIR *dir,
 	memcpy(name, file, length - 4);
 	name[length - 4] = '\0';
 	if (!store_name_check(name))
-		scan_snapshot(root, space, name);
+		scan_snapshot(root, space, name, starting);
 }
 
 static void scan_space(const char *root, const char *folder, bool starting)

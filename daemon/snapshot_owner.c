@@ -6,7 +6,8 @@
  *
  * A file that moves to another space is linked there first, written over, and
  * then loses its old name. In between one of its two names does not fit what is
- * in it, so that it counts once: the other is reported and left alone.
+ * in it, so that it counts once. Whoever starts after a crash takes that name
+ * away: it would be in the way of the next snapshot of that name.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -16,6 +17,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "daemon/crash.h"
 #include "daemon/snapshot.h"
 #include "daemon/snapshot_owner.h"
 
@@ -88,10 +90,12 @@ static int move(const char *root, uint64_t from, uint64_t to,
 
 	if (!r && link(old, new))
 		r = -errno;
+	crash_at(CRASH_GIVE_LINKED);
 	if (!r)
 		r = write_header(new, header);
 	if (!r)
 		r = sync_folder(root, to);
+	crash_at(CRASH_GIVE_WRITTEN);
 	if (!r && unlink(old))
 		r = -errno;
 	if (!r)
@@ -111,13 +115,62 @@ static int rewrite(const char *root, uint64_t space,
 	return r;
 }
 
+static bool is_file(const char *path, const struct stat *file)
+{
+	struct stat st;
+
+	return path && !lstat(path, &st) && st.st_dev == file->st_dev &&
+	       st.st_ino == file->st_ino;
+}
+
+/* The header of a file that has two names. Return: 0 or -1. */
+static int look_at(struct snapshot_header *ret, struct stat *st,
+		   const char *path)
+{
+	_Alignas(uint64_t) uint8_t page[SNAPSHOT_PAGE];
+	int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
+	struct snapshot_error why;
+	int r = -1;
+
+	if (fd < 0)
+		return -1;
+	if (!fstat(fd, st) && S_ISREG(st->st_mode) && st->st_nlink == 2 &&
+	    pread(fd, page, sizeof(page), 0) == sizeof(page))
+		r = snapshot_header_check(ret, page, (uint64_t)st->st_size,
+					  &why);
+	close(fd);
+	return r ? -1 : 0;
+}
+
+bool snapshot_moved(const char *root, uint64_t space, const char *name)
+{
+	char *path = snapshot_path(root, space, name), *other = NULL;
+	struct snapshot_header header;
+	bool moved = false;
+	struct stat st;
+
+	if (!path || look_at(&header, &st, path))
+		goto out;
+	if (snapshot_space(&header) == space || strcmp(header.name, name))
+		goto out;
+	other = snapshot_path(root, snapshot_space(&header), name);
+	moved = is_file(other, &st) && !unlink(path) &&
+		!sync_folder(root, space);
+out:
+	free(other);
+	free(path);
+	return moved;
+}
+
 int snapshot_give(struct snapshot_info **ret, const char *root, uint64_t space,
 		  const char *name, const struct access_what *what,
 		  struct snapshot_error *why)
 {
 	struct snapshot_info *info;
-	int r = snapshot_peek(&info, root, space, name, why);
+	int r;
 
+	crash_at(CRASH_GIVE_BEGUN);
+	r = snapshot_peek(&info, root, space, name, why);
 	if (r)
 		return r;
 	info->header.uid = what->uid;

@@ -21,4 +21,10 @@ int snapshot_give(struct snapshot_info **ret, const char *root, uint64_t space,
 		  const char *name, const struct access_what *what,
 		  struct snapshot_error *why);
 
+/*
+ * Takes a name away that does not fit the file, if a crash while that moved has
+ * left it. Return: whether it has.
+ */
+bool snapshot_moved(const char *root, uint64_t space, const char *name);
+
 #endif /* TREEKVD_SNAPSHOT_OWNER_H */
