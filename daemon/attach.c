@@ -343,6 +343,14 @@ bool control_attach(struct conn *conn, uint64_t id, struct cache *cache,
 	return true;
 }
 
+void control_attach_late(struct conn *conn, uint64_t id, struct cache *cache,
+			 const struct control_wish *wish)
+{
+	if (control_permit(conn, id, cache->name, cache->named ? cache : NULL,
+			   ACCESS_WRITE))
+		control_attach(conn, id, cache, wish);
+}
+
 /* The lease of that number, or granted upon that nonce, if the peer has it. */
 static struct lease *own_lease(const struct conn *conn, uint64_t number,
 			       uint64_t nonce)

@@ -139,10 +139,8 @@ struct cache *control_locate(const struct conn *conn, const char *text,
 	return cache;
 }
 
-/* One way for what is not there and for what he may not know of. */
-static struct cache *grant_access(struct conn *conn, uint64_t id,
-				  const char *name, struct cache *cache,
-				  enum access_right right)
+struct cache *control_permit(struct conn *conn, uint64_t id, const char *name,
+			     struct cache *cache, enum access_right right)
 {
 	struct access_what what = { .uid = NAME_NOBODY, .gid = NAME_NOBODY };
 	char text[512];
@@ -165,15 +163,15 @@ static struct cache *grant_access(struct conn *conn, uint64_t id,
 struct cache *control_get(struct conn *conn, uint64_t id, const char *name,
 			  enum access_right right)
 {
-	return grant_access(conn, id, name, control_locate(conn, name, false),
-			    right);
+	return control_permit(conn, id, name, control_locate(conn, name, false),
+			      right);
 }
 
 struct cache *control_find(struct conn *conn, uint64_t id, const char *name,
 			   enum access_right right)
 {
-	return grant_access(conn, id, name, control_locate(conn, name, true),
-			    right);
+	return control_permit(conn, id, name, control_locate(conn, name, true),
+			      right);
 }
 
 static struct cache *find_numbered(uint64_t number)
@@ -202,7 +200,7 @@ struct cache *control_pick(struct conn *conn, uint64_t id, const char *name,
 {
 	if (!by_number)
 		return control_find(conn, id, name, right);
-	return grant_access(conn, id, name, find_numbered(number), right);
+	return control_permit(conn, id, name, find_numbered(number), right);
 }
 
 void control_refuse_absent(struct conn *conn, uint64_t id, const char *name)

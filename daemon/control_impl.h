@@ -52,6 +52,13 @@ void control_describe_denial(char *text, size_t size, const char *name,
 			     enum access_right right);
 
 /*
+ * @cache, which may be NULL, if the peer has that right to it; else NULL, and he
+ * has been told, in one way of what is not there and of what he may not know of.
+ */
+struct cache *control_permit(struct conn *conn, uint64_t id, const char *name,
+			     struct cache *cache, enum access_right right);
+
+/*
  * The cache of that name, as the peer says it. NULL when there is none, or none
  * that he has that right to: then he has been told, and not which of the two.
  */
@@ -113,6 +120,13 @@ int creation_name(struct conn *conn, uint64_t id, const char *wanted,
 
 /* A user makes caches in his own space and in those of his groups. */
 bool creation_may(const struct conn *conn, uint64_t space);
+
+/*
+ * A name is promised to what is on its way to another owner, or is still its
+ * old one. Return: true: it is, and the peer was told.
+ */
+bool creation_refuse_given(struct conn *conn, uint64_t id,
+			   const struct name *name);
 
 void creation_refuse_taken(struct conn *conn, uint64_t id, const char *name,
 			   bool on_disk);
@@ -190,6 +204,13 @@ bool control_is_holder(const struct lease *lease, const struct conn *conn);
  */
 bool control_attach(struct conn *conn, uint64_t id, struct cache *cache,
 		    const struct control_wish *wish);
+
+/*
+ * The same for who has waited for a lease: he may have lost the right to it, or
+ * the cache its name. There is no try in @wish.
+ */
+void control_attach_late(struct conn *conn, uint64_t id, struct cache *cache,
+			 const struct control_wish *wish);
 
 /* ---- leave.c ---- */
 

@@ -23,6 +23,7 @@
 #include "daemon/fork_make.h"
 #include "daemon/keep.h"
 #include "daemon/lease.h"
+#include "daemon/owner.h"
 #include "daemon/park.h"
 #include "daemon/persist.h"
 #include "daemon/report.h"
@@ -360,6 +361,17 @@ void creation_refuse_taken(struct conn *conn, uint64_t id, const char *name,
 		       on_disk ? ", on disk: attach to it, or drop it" : "");
 }
 
+bool creation_refuse_given(struct conn *conn, uint64_t id,
+			   const struct name *name)
+{
+	if (!owner_holds_name(name->space, name->own))
+		return false;
+	control_refuse(conn, id, -EBUSY,
+		       "a cache %s is being given to another owner; try again",
+		       name->own);
+	return true;
+}
+
 /* There is one of that name. Return: as create(). */
 static bool create_again(struct conn *conn, uint64_t id, struct cache *cache,
 			 const Treekv__Create *request,
@@ -457,6 +469,8 @@ static bool attempt_named(struct conn *conn, uint64_t id,
 		return true;
 	if (cache)
 		return meet(conn, id, cache, request, try);
+	if (creation_refuse_given(conn, id, name))
+		return true;
 	if ((!request->attach_existing || name_is_shared(name->space)) &&
 	    persist_is_on_disk(name->space, name->own))
 		creation_refuse_taken(conn, id, request->name, true);

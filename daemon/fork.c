@@ -207,7 +207,7 @@ static bool is_taken(struct conn *conn, uint64_t id, const char *text,
 	else if (persist_is_on_disk(name->space, name->own))
 		creation_refuse_taken(conn, id, text, true);
 	else
-		return false;
+		return creation_refuse_given(conn, id, name);
 	return true;
 }
 

@@ -64,10 +64,8 @@ static void on_copied(void *arg, struct cache *cache, int error,
 	LIST_REMOVE(heir, link);
 	if (heir->conn && error)
 		refuse(heir->conn, heir->id, cache, error, why);
-	else if (heir->conn && !cache->named)
-		control_refuse_absent(heir->conn, heir->id, cache->name);
 	else if (heir->conn)
-		control_attach(heir->conn, heir->id, cache, &wish);
+		control_attach_late(heir->conn, heir->id, cache, &wish);
 	free(heir);
 }
 

@@ -193,11 +193,8 @@ static void let_in(const struct waiter *waiter, struct cache *cache)
 {
 	const struct control_wish wish = { .nonce = waiter->nonce };
 
-	if (waiter->conn && cache->named)
-		control_attach(waiter->conn, waiter->id, cache, &wish);
-	else if (waiter->conn)
-		control_refuse(waiter->conn, waiter->id, -ENOENT,
-			       "the cache has been dropped meanwhile");
+	if (waiter->conn)
+		control_attach_late(waiter->conn, waiter->id, cache, &wish);
 }
 
 static void prefill_free(struct prefill *p)

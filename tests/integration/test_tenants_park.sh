@@ -175,7 +175,7 @@ test_copies()
 		[ "$(metric restores_total)" = 0 ]
 	writer $alice --cache a5 --steps 10
 	ctl $alice unpin a1
-	writer $alice --cache "@$team/desk" --any --steps 1
+	writer $alice --cache "@$team/desk" --steps 1
 	says "also for who would make it if it were not there" "$dir/out" \
 		"tail 102 "
 	check "one goes each time" [ "$(metric parks_total)" = 2 ]
