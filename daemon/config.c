@@ -369,15 +369,17 @@ static int set_endpoint(const struct option_row *row, char **to,
 static int add_quota(const struct option_row *row, char **to, const char *value,
 		     const struct place *place)
 {
-	char why[QUOTA_TEXT_SIZE], *all;
-	int r = quota_parse(value, NULL, NULL, why);
+	char why[QUOTA_TEXT_SIZE], *all, *numbers;
+	int r = quota_resolve(&numbers, value, why);
 
 	if (r == -ENOMEM)
 		return no_memory();
 	if (r)
 		return refuse(place, "%s cannot be '%s': %s", row->name, value,
 			      why);
-	if (asprintf(&all, "%s%s%s", *to ? *to : "", *to ? ";" : "", value) < 0)
+	r = asprintf(&all, "%s%s%s", *to ? *to : "", *to ? ";" : "", numbers);
+	free(numbers);
+	if (r < 0)
 		return no_memory();
 	free(*to);
 	*to = all;

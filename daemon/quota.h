@@ -88,18 +88,32 @@ int quota_set(struct quotas *quotas, uint64_t space, enum quota_kind kind,
 
 /**
  * quota_configure - limits as configuration has them, in place of earlier ones
- * @text: quota_parse() has accepted it
+ * @text: by quota_resolve(), so that nothing has to be looked up any more
  *
  * Those set by request stay. Return: 0 or -ENOMEM.
  */
 int quota_configure(struct quotas *quotas, const char *text);
 
 /**
+ * quota_resolve - the same text with numbers, as quota_parse() reads it
+ * @ret: to be freed
+ *
+ * Return: 0, -EINVAL with @why, -ENOMEM.
+ */
+int quota_resolve(char **ret, const char *text, char *why);
+
+/*
+ * From here on names are looked up in /etc/passwd and /etc/group and among those
+ * that have been before: nothing is loaded for that, and nobody waited for.
+ */
+void quota_stay_local(void);
+
+/**
  * quota_parse - read "USER|@GROUP KIND=LIMIT ...", several separated by ';'
  * @one: called for each, or NULL: it is only checked
  * @why: QUOTA_TEXT_SIZE bytes for what is wrong with it
  *
- * Users and groups by name or number: asks the system's databases.
+ * Users and groups by name or number.
  *
  * Return: 0; -EINVAL; or what @one returned.
  */

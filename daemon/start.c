@@ -141,6 +141,7 @@ static int start(const struct config *config, const char **why)
 		return r;
 	http_start(&treekvd);
 	service_job_prepare();
+	quota_stay_local();
 	if (config->sandbox)
 		sandbox_enter();
 	return start_workers(why);

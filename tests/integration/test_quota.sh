@@ -209,6 +209,48 @@ test_configuration()
 		"bad.conf:1: quota cannot be 'nosuchuser caches=1': there is no user nosuchuser"
 }
 
+# A daemon with an /etc/passwd of its own, in which somebody comes and goes, as he
+# does whom a directory server knows.
+test_names()
+{
+	stop_daemon
+	cp /etc/passwd "$dir/passwd"
+	echo "quotaone:x:$alice:$alice::/:/bin/false" >>"$dir/passwd"
+	cat >"$dir/enter" <<'END'
+mount --bind "$1" /etc/passwd || exit
+shift
+exec "$@"
+END
+	if ! unshare -m sh "$dir/enter" "$dir/passwd" true; then
+		skip "users who come and go: cannot mount"
+		start_daemon
+		return
+	fi
+	echo "quota = quotaone caches=3" >"$dir/names.conf"
+	wrapper="unshare -m sh $dir/enter $dir/passwd"
+	start_daemon --log-level info --config "$dir/names.conf"
+	wrapper=
+	check "a limit is a name's" [ "$(figure $alice caches limit)" = 3 ]
+	cat /etc/passwd >"$dir/passwd"
+	echo "quotatwo:x:$bob:$bob::/:/bin/false" >>"$dir/passwd"
+	printf 'quota = quotaone caches=4\nquota = quotatwo caches=5\n' \
+		>"$dir/names.conf"
+	kill -HUP "$daemon"
+	wait_for_line "$log" 'event="reloaded"'
+	check "who was looked up before is known at a reload" \
+		[ "$(figure $alice caches limit)" = 4 ]
+	check "and who is in the file by then" \
+		[ "$(figure $bob caches limit)" = 5 ]
+	printf 'quota = quotaone caches=6\nquota = quotafour caches=1\n' \
+		>"$dir/names.conf"
+	kill -HUP "$daemon"
+	wait_for_line "$log" 'event="not reloaded"'
+	says "nobody else is, and that is said" "$log" \
+		"names.conf:2: quota cannot be 'quotafour caches=1': there is no user quotafour in /etc/passwd, and a daemon that serves looks nowhere else; give the number (getent passwd quotafour), or restart it"
+	check "then all limits stay as they were" \
+		[ "$(figure $alice caches limit)" = 4 ]
+}
+
 mkdir "$dir/bin"
 cp "$helpers/kvwriter" "$treekvctl" "$dir/bin"
 connections >"$dir/bin/connections.py"
@@ -223,5 +265,6 @@ test_connections
 test_requests
 test_who_sees
 test_configuration
+test_names
 stop_daemon
 exit $failed

@@ -181,6 +181,28 @@ static void test_refuses_what_is_no_quota(void **state)
 			 0);
 }
 
+static void test_names_become_numbers(void **state)
+{
+	char why[QUOTA_TEXT_SIZE], *text;
+
+	(void)state;
+	assert_int_equal(quota_resolve(&text,
+				       "root caches=1 bytes=1K;; 1000 "
+				       "requests=none;@root connections=0",
+				       why),
+			 0);
+	assert_string_equal(text, "0 bytes=1024 caches=1;1000 requests=none;"
+				  "@0 connections=0");
+	free(text);
+	assert_int_equal(quota_resolve(&text, "", why), 0);
+	assert_string_equal(text, "");
+	free(text);
+	assert_int_equal(quota_resolve(&text, "root caches=1;nosuchuserhere",
+				       why),
+			 -EINVAL);
+	assert_string_equal(why, "there is no user nosuchuserhere");
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -196,6 +218,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_accounts_come_and_go,
 						setup, teardown),
 		cmocka_unit_test(test_refuses_what_is_no_quota),
+		cmocka_unit_test(test_names_become_numbers),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
