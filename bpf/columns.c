@@ -57,7 +57,7 @@ static double largest_budget(const Treekv__Spec *spec)
 	return most;
 }
 
-CACHE_TEXT(name, row->info->name)
+CACHE_TEXT(name, row->name)
 CACHE_TEXT(owner, row->owner)
 CACHE_TEXT(state, row->info->state)
 CACHE_TEXT(policy, show_policy(row->info->spec))

@@ -386,7 +386,7 @@ static int drop(struct treekv *kv, const struct target *object, bool keep)
 	Treekv__Request request = TREEKV__REQUEST__INIT;
 	Treekv__Drop body = TREEKV__DROP__INIT;
 
-	body.name = (char *)(uintptr_t)object->name;
+	body.name = (char *)(uintptr_t)object->full;
 	body.has_cache = object->cache != 0;
 	body.cache = object->cache;
 	body.has_keep_snapshot = body.keep_snapshot = keep;
@@ -399,7 +399,7 @@ static int snapshot(struct treekv *kv, const struct target *object)
 	Treekv__Request request = TREEKV__REQUEST__INIT;
 	Treekv__Snapshot body = TREEKV__SNAPSHOT__INIT;
 
-	body.name = (char *)(uintptr_t)object->name;
+	body.name = (char *)(uintptr_t)object->full;
 	body.has_cache = object->cache != 0;
 	body.cache = object->cache;
 	request.snapshot = &body;
@@ -411,7 +411,7 @@ static int break_lease(struct treekv *kv, const struct target *object)
 	Treekv__Request request = TREEKV__REQUEST__INIT;
 	Treekv__Break body = TREEKV__BREAK__INIT;
 
-	body.name = (char *)(uintptr_t)object->name;
+	body.name = (char *)(uintptr_t)object->full;
 	body.has_cache = object->cache != 0;
 	body.cache = object->cache;
 	request.break_lease = &body;

@@ -18,7 +18,7 @@ struct gather;
 /* Which cache's page is open, and how large its map can be. */
 struct gather_detail {
 	uint64_t cache; /* 0: none */
-	char name[128];
+	char name[SHM_NAME_FULL + 1];
 	uint32_t buckets;
 	uint32_t groups;
 };

@@ -104,7 +104,7 @@ static void want_detail(struct screen *screen)
 	if (!screen->source)
 		return;
 	terminal_size(&width, &height);
-	snprintf(wanted.name, sizeof(wanted.name), "%s", target->name);
+	snprintf(wanted.name, sizeof(wanted.name), "%s", target->full);
 	wanted.buckets =
 		width > STRIP_MARGIN ? (uint32_t)(width - STRIP_MARGIN) : 1;
 	wanted.groups = height < 24 ? 3 : height < 40 ? 6 : 12;

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSD-2-Clause
 #include <errno.h>
 #include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -30,10 +31,12 @@ static double age_of(const Treekv__Sample *sample, uint64_t then)
 	return age > 0 ? age : 0;
 }
 
-/* Of one that is on disk only, which has no number. */
+/* Of one that is on disk only, which has no number: whose name it has. */
 static uint64_t name_key(const Treekv__CacheInfo *info)
 {
-	uint64_t key = UINT64_C(14695981039346656037) ^ info->uid;
+	uint64_t space = info->shared ? UINT64_C(1) << 32 | info->gid :
+					info->uid;
+	uint64_t key = UINT64_C(14695981039346656037) ^ space;
 
 	for (const char *s = info->name; *s; s++)
 		key = (key ^ (unsigned char)*s) * UINT64_C(1099511628211);
@@ -63,6 +66,11 @@ static void cache_init(struct cache_row *row, const Treekv__Sample *sample,
 		.p99 = sample_quantile(bucket, n, 0.99),
 		.age = age_of(sample, info->last_used),
 	};
+	if (info->shared)
+		snprintf(row->name, sizeof(row->name), "@%u/%s", info->gid,
+			 info->name);
+	else
+		snprintf(row->name, sizeof(row->name), "%s", info->name);
 	if (info->has_writer_pid)
 		row->command = command_of(sample, info->writer_pid);
 	if (row->rates->tokens > 0)

@@ -14,6 +14,7 @@
 #include "bpf/filter.h"
 #include "bpf/rates.h"
 #include "bpf/sample.h"
+#include "proto/shm.h"
 
 enum table_kind {
 	TABLE_OF_CACHES,
@@ -31,6 +32,7 @@ struct row {
 struct cache_row {
 	struct row row;
 	const Treekv__CacheInfo *info;
+	char name[SHM_NAME_FULL + 1]; /* @GID/NAME of a group's, else NAME */
 	const struct cache_rates *rates;
 	const char *owner;
 	const char *command; /* "" */

@@ -127,7 +127,12 @@ static void target_init(struct target *target, const struct cache_row *row)
 	const Treekv__CacheInfo *info = row->info;
 
 	*target = (struct target){ .key = row->row.key, .cache = info->cache };
-	snprintf(target->name, sizeof(target->name), "%s", info->name);
+	snprintf(target->name, sizeof(target->name), "%s", row->name);
+	if (info->shared || !info->has_shared)
+		memcpy(target->full, row->name, sizeof(target->full));
+	else
+		snprintf(target->full, sizeof(target->full), "~%u/%s",
+			 info->uid, info->name);
 	snprintf(target->owner, sizeof(target->owner), "%s", row->owner);
 	if (info->has_writer_pid)
 		snprintf(target->holder, sizeof(target->holder),

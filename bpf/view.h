@@ -51,7 +51,8 @@ enum act {
 struct target {
 	uint64_t key; /* of its row */
 	uint64_t cache; /* 0: on disk only */
-	char name[128];
+	char name[SHM_NAME_FULL + 1]; /* as it is shown */
+	char full[SHM_NAME_FULL + 1]; /* which no two have */
 	char owner[64];
 	char holder[192]; /* who writes it, or "" */
 };

@@ -388,6 +388,55 @@ test_actions()
 	hide
 }
 
+# Caches of one name, on disk, where only the name says which is meant: the one
+# that is chosen goes, and no other.
+test_namesakes()
+{
+	if [ "$(id -u)" -ne 0 ]; then
+		skip "caches of several users: not root"
+		return
+	fi
+	chmod 755 "$dir"
+	chmod 666 "$TREEKV_SOCKET"
+	mkdir "$dir/bin"
+	cp "$writer" "$dir/bin"
+	for user in 0 61001; do
+		for cache in twin @61100/twin @61200/twin; do
+			setpriv --reuid=$user --regid=$user \
+				--groups=61100,61200 "$dir/bin/kvwriter" \
+				--cache $cache --steps 5 >/dev/null
+		done
+	done
+	"$treekvctl" park "~61001/twin" >/dev/null
+	"$treekvctl" park "@61100/twin" >/dev/null
+	"$treekvctl" park "@61200/twin" >/dev/null
+	show 100 24 --interval 0.2 --filter "'state=parked name~61200'"
+	shown "a group's name is shown in full" "@61200/twin"
+	press d y
+	shown "one of a group is dropped" "dropped @61200/twin"
+	check "that one" [ "$(twins)" = "0 idle 61001 parked @61100 parked " ]
+	hide
+	show 100 24 --interval 0.2 --filter "'state=parked owner=61001'"
+	wait_for is_shown "twin"
+	press d y
+	shown "one of another user is dropped" "dropped twin"
+	check "his" [ "$(twins)" = "0 idle @61100 parked " ]
+	hide
+	"$treekvctl" drop twin >/dev/null
+	"$treekvctl" drop "@61100/twin" >/dev/null
+}
+
+# whose caches are called twin, and where they are
+twins()
+{
+	"$treekvctl" list --json | python3 -B -c '
+import json, sys
+for cache in json.load(sys.stdin):
+    if cache["name"] == "twin":
+        print("@%(gid)u" % cache if cache["shared"] else "%(uid)u" % cache,
+              cache["state"])' | sort | tr "\\n" " "
+}
+
 test_break()
 {
 	rm -f "$dir/in"
@@ -662,6 +711,7 @@ if command -v tmux >/dev/null; then
 	test_sizes
 	test_plain_terminals
 	test_actions
+	test_namesakes
 	test_break
 	test_restart
 	test_hang
