@@ -310,7 +310,7 @@ static int lose(struct treekv_cache *cache, const char *why)
 static bool is_passing(int error)
 {
 	return error == -EAGAIN || error == -ENOMEM || error == -EMFILE ||
-	       error == -ENFILE || error == -ENOSPC;
+	       error == -ENFILE || error == -ENOSPC || error == -EDQUOT;
 }
 
 static int ask_again(struct attachment *a, struct grant *grant, int timeout_ms)

@@ -209,6 +209,45 @@ test_configuration()
 		"bad.conf:1: quota cannot be 'nosuchuser caches=1': there is no user nosuchuser"
 }
 
+daemon_pid()
+{
+	"$treekvctl" status --json 2>/dev/null | python3 -B -c \
+		'import json, sys; print(json.load(sys.stdin)["pid"])'
+}
+
+# Whoever has a lease when a new daemon comes asks for it again, and is over his
+# limits just then.
+test_renewal()
+{
+	stop_daemon
+	: >"$dir/renew.conf"
+	start_daemon --log-level info --config "$dir/renew.conf" --keeper
+	chmod 666 "$TREEKV_SOCKET"
+	for limit in requests connections; do
+		rm -f "$dir/line"
+		mkfifo "$dir/line"
+		setpriv --reuid=$alice --regid=$alice --clear-groups \
+			"$dir/bin/kvwriter" --cache "$limit" --pause \
+			--steps 300 --hold <"$dir/line" >"$dir/renewing" \
+			2>"$dir/renewing.err" &
+		children=$!
+		exec 7>"$dir/line"
+		wait_for_line "$dir/renewing" paused
+		echo "quota = $alice $limit=0" >"$dir/renew.conf"
+		kill -KILL "$(daemon_pid)"
+		wait_for "$treekvctl" status
+		echo >&7
+		wait_for_line "$log" "user $alice is at the limit: 0 of 0 $limit"
+		: >"$dir/renew.conf"
+		kill -HUP "$(daemon_pid)"
+		check "over the limit of $limit a writer keeps his lease" \
+			wait_for_line "$dir/renewing" "holding 300"
+		exec 7>&-
+		wait $children || not_ok "and his rows" "$dir/renewing.err"
+		children=
+	done
+}
+
 # A daemon with an /etc/passwd of its own, in which somebody comes and goes, as he
 # does whom a directory server knows.
 test_names()
@@ -265,6 +304,7 @@ test_connections
 test_requests
 test_who_sees
 test_configuration
+test_renewal
 test_names
 stop_daemon
 exit $failed
