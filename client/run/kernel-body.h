@@ -211,9 +211,10 @@ struct place {
 static struct place place_of(const void *first, const void *second,
 			     size_t stride, uint32_t split)
 {
+	if (second)
+		second = (const char *)second - (size_t)split * stride;
 	return (struct place){
-		.base = { first,
-			  (const char *)second - (size_t)split * stride },
+		.base = { first, second },
 		.stride = stride,
 		.split = split,
 	};
