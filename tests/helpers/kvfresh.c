@@ -49,8 +49,8 @@ static int look(const struct treekv_cache *cache)
 int main(int argc, char **argv)
 {
 	struct treekv_spec spec = spec_default();
-	struct treekv_cache *cache;
-	struct treekv *kv;
+	static struct treekv_cache *cache; /* until the end: no leaks */
+	static struct treekv *kv;
 	bool fills;
 
 	if (argc < 3 || argc % 2 == 0)

@@ -15,16 +15,18 @@
 
 caches=1000
 attaches=640
+processes=64
 if is_sanitized; then
 	caches=200
 	attaches=128
+	processes=32 # each holds a cache, and a quarter fits
 fi
 
 # many OPTION...: the clients, which hold on when this returns
 many()
 {
 	mkfifo "$dir/go"
-	"$helpers/kvmany" --caches $caches --processes 64 \
+	"$helpers/kvmany" --caches $caches --processes $processes \
 		--attaches $attaches "$@" <"$dir/go" >"$dir/out" 2>"$dir/err" &
 	children=$!
 	exec 3>"$dir/go"
@@ -73,7 +75,7 @@ is_quiet()
 test_in_memory()
 {
 	start_daemon --pool 1G --workers 2
-	check "$caches caches, 64 processes" many
+	check "$caches caches, $processes processes" many
 	sed "s,^,# ," "$dir/err"
 	echo "# in memory: $(head -n 1 "$dir/out") us"
 	"$treekvctl" status --json >"$dir/status"

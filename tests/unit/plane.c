@@ -255,6 +255,7 @@ static void hand_over(void)
 	size_t at = 0;
 	int n = FIRST_FD;
 
+	pthread_mutex_lock(&plane.lock);
 	for (unsigned int i = 0; i < plane.n_keep; i++, n++) {
 		CAN(dup2(plane.keep[i].fd, n) == n);
 		at += (size_t)snprintf(names + at, sizeof(names) - at, "%s%s",
@@ -266,6 +267,7 @@ static void hand_over(void)
 	setenv("LISTEN_FDNAMES", names, 1);
 	export("LISTEN_PID", (unsigned long)getpid());
 	export("LISTEN_FDS", plane.n_keep);
+	pthread_mutex_unlock(&plane.lock);
 	for (; n < FIRST_FD + PLANE_KEPT_MAX; n++)
 		close(n);
 }

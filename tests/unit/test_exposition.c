@@ -187,6 +187,7 @@ static void test_users_are_bounded(void **state)
 	render(&control, EXPOSITION_TEXT, 0);
 	assert_has("# TYPE treekvd_tenant_caches gauge\n"
 		   "treekvd_tenant_caches{uid=\"other\"} 5\n");
+	quota_exit(&control.store.quotas);
 }
 
 static bool ends_with(const char *text, const char *end)
