@@ -29,6 +29,7 @@
 #include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/ucontext.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "daemon/log.h"
@@ -296,6 +297,7 @@ int sandbox_filter_install(void)
 	if (!filter)
 		return -ENOMEM;
 	look_up_names();
+	tzset(); /* likewise: a log line's time reads a file when it is the first */
 	sigaction(SIGSYS, &action, NULL);
 	r = load(filter);
 	seccomp_release(filter);
