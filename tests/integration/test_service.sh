@@ -78,6 +78,21 @@ test_manager()
 	check "SIGHUP: the manager is told" wait_for more_than 1 "READY=1"
 	says "SIGHUP: and when it began" "$said" "MONOTONIC_USEC="
 
+	printf 'pool = 300M\nworkers = many\n' >"$dir/conf"
+	kill -HUP "$daemon"
+	check "SIGHUP: a file that makes no sense is told" \
+		wait_for_line "$log" 'event="not reloaded"'
+	check "and nothing of it is taken" pool_is $((200 << 20))
+	check "the manager is told all the same" wait_for more_than 2 "READY=1"
+
+	"$treekvctl" drop kept >/dev/null
+	kill -TERM "$daemon"
+	wait "$manager"
+	check "an orderly end, which the manager is told" test $? = 0
+	says "first of all" "$said" "STOPPING=1"
+
+	rm "$said" "$dir/notify"
+	start_managed
 	freeze_worker
 	kill -KILL "$daemon"
 	kill -KILL "$manager"
