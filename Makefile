@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: BSD-2-Clause
 #
 # treekvd. "make help" lists the targets; V=1 shows the commands; O=DIR builds
-# elsewhere; SAN=address,undefined or SAN=thread builds with sanitizers.
+# elsewhere; SAN=address,undefined or SAN=thread builds with sanitizers, COVERAGE=1
+# with counters.
 
 O ?= build
 prefix ?= /usr/local
@@ -73,6 +74,11 @@ daemon_libs := -ljemalloc
 endif
 ifdef FUZZER
 cflags += -fsanitize=fuzzer-no-link -Wno-missing-field-initializers
+endif
+ifdef COVERAGE
+cppflags += -DTREEKV_COVERAGE
+ldflags += --coverage
+counters := --coverage -fprofile-update=atomic -O0 -U_FORTIFY_SOURCE
 endif
 cflags += $(CFLAGS)
 
@@ -165,7 +171,8 @@ all: $(built) ## build everything
 $(O)/%.o: %.c | $(gen)
 	@mkdir -p $(@D)
 	$(say) CC $<
-	$(Q)$(CC) $(cppflags) $(cflags) $(extra_cflags) -MMD -MP -c -o $@ $<
+	$(Q)$(CC) $(cppflags) $(cflags) $(extra_cflags) $(counters_here) \
+		-MMD -MP -c -o $@ $<
 
 $(O)/%.o: %.S
 	@mkdir -p $(@D)
@@ -191,6 +198,10 @@ $(O)/gen/sample.pb-c.c: bpf/sample.proto proto/treekv.proto
 		--c_out=$(O)/gen sample.proto
 
 $(O)/daemon/metrics.o: extra_cflags := $(daemon_cppflags)
+
+# What is counted; the rest of such a build is as fast as ever.
+$(O)/daemon/%.o $(O)/faults/daemon/%.o $(O)/proto/%.o: counters_here := \
+	$(counters)
 
 # The programs of the kernel: without debug information, but with BTF.
 $(O)/bpf/treekv.bpf.o: bpf/treekv.bpf.c
@@ -331,6 +342,11 @@ $(O)/tests/bench/%: $(O)/tests/bench/%.o $(lib_objs) $(local_objs) \
 	$(Q)$(CC) $(cflags) $(ldflags) -o $@ $(sort $^) -lprotobuf-c -lm \
 		-pthread
 
+# What is to run under valgrind, which knows io_uring in part.
+$(O)/tests/patience.so: $(O)/tests/patience.o
+	$(say) LD $@
+	$(Q)$(CC) $(cflags) $(filter-out -pie,$(ldflags)) -shared -o $@ $< -luring
+
 $(O)/tests/fuzz/all.a: $(fuzz_objs)
 	$(Q)rm -f $@
 	$(Q)ar qcs $@ $(sort $^)
@@ -380,7 +396,8 @@ fault_objs := $(patsubst %.c,$(O)/faults/%.o,$(wildcard daemon/*.c))
 $(O)/faults/%.o: %.c | $(gen)
 	@mkdir -p $(@D)
 	$(say) CC "$< (faults)"
-	$(Q)$(CC) $(cppflags) $(cflags) -DTREEKV_FAULTS -MMD -MP -c -o $@ $<
+	$(Q)$(CC) $(cppflags) $(cflags) -DTREEKV_FAULTS $(counters_here) -MMD \
+		-MP -c -o $@ $<
 
 $(O)/tests/helpers/treekvd-faults: $(fault_objs) $(proto_objs)
 	@mkdir -p $(@D)
@@ -406,6 +423,14 @@ check-asan: deps-check ## all tests under AddressSanitizer and UBSan
 check-tsan: deps-check ## all tests under ThreadSanitizer
 	$(Q)$(MAKE) tests O=$(O)-tsan SAN=thread
 	$(Q)sh tests/run.sh $(O)-tsan
+
+check-valgrind: deps-valgrind ## the unit tests under memcheck
+	$(Q)$(MAKE) tests $(O)/tests/patience.so
+	$(Q)sh tests/valgrind.sh $(O)
+
+coverage: deps-coverage ## lines of proto/ and daemon/ the tests reach: 90 %
+	$(Q)$(MAKE) tests O=$(O)-coverage COVERAGE=1
+	$(Q)sh tests/coverage.sh $(O)-coverage
 
 analyze: deps-lint ## static analysis: cppcheck, clang-tidy
 	$(Q)$(MAKE) $(gen)
@@ -465,6 +490,9 @@ deps-check:
 	$(Q)sh tests/deps.sh build demo check
 	$(Q)sh tests/prometheus.sh $(O)
 
+deps-coverage deps-valgrind: deps-%: deps-check
+	$(Q)sh tests/deps.sh $*
+
 deps-aarch64 deps-bench deps-eval deps-fuzz deps-lint:
 	$(Q)sh tests/deps.sh build demo $(@:deps-%=%)
 
@@ -523,7 +551,7 @@ deb: deps-deb ## Debian packages, in $(O)/deb
 	$(Q)sh systemd/deb.sh $(O)
 
 clean: ## remove what was built
-	rm -rf $(O) $(O)-asan $(O)-tsan $(O)-fuzz
+	rm -rf $(O) $(O)-asan $(O)-tsan $(O)-fuzz $(O)-coverage
 
 help: ## this list
 	@printf 'Targets (V=1 shows commands, O=DIR builds elsewhere):\n'
@@ -532,7 +560,8 @@ help: ## this list
 
 FORCE:
 
-.PHONY: FORCE all tests fuzz-targets demo check check-asan check-tsan bench \
+.PHONY: FORCE all tests fuzz-targets demo check check-asan check-tsan \
+	check-valgrind coverage deps-coverage deps-valgrind bench \
 	bench-compare bench-programs eval fuzz format \
 	screenshots deps deps-check deps-bench deps-eval deps-fuzz deps-lint \
 	deps-aarch64 deps-deb deps-systemd \

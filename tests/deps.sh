@@ -21,6 +21,8 @@ packages()
 		echo libcmocka-dev python3 spin mandoc libmicrohttpd12 curl \
 			python3-prometheus-client e2fsprogs mount bpftrace tmux
 		;;
+	coverage) echo lcov ;;
+	valgrind) echo valgrind ;;
 	bench) echo fio memcached python3 redis-server ;;
 	eval) echo bible-kjv bible-kjv-text python3 ;;
 	deb) echo debhelper dpkg-dev fakeroot lintian ;;

@@ -26,8 +26,8 @@ test_exports()
 
 test_pure_objects()
 {
-	if is_sanitized; then
-		skip "pure objects: sanitizers add calls of their own"
+	if is_sanitized || grep -q __gcov_init "$treekvd"; then
+		skip "pure objects: sanitizers and counters add calls"
 		return
 	fi
 	for object in policy survivors order compact compact_prompt \

@@ -9,6 +9,7 @@
 #include <fcntl.h>
 #include <setjmp.h>
 #include <stdarg.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -227,6 +228,30 @@ static void test_connections_are_closed_with_the_listener(void **state)
 	server_start(server); /* teardown stops it again */
 }
 
+#define FEW 64
+
+/* valgrind tells a program of another limit than the kernel keeps. */
+static bool kernel_knows_of_few(void)
+{
+	FILE *file = fopen("/proc/self/limits", "re");
+	char line[256];
+	int most = 0;
+
+	assert_non_null(file);
+	while (!most && fgets(line, sizeof(line), file))
+		sscanf(line, "Max open files %d", &most);
+	fclose(file);
+	return most == FEW;
+}
+
+static void need_few(void)
+{
+	if (kernel_knows_of_few())
+		return;
+	print_message("# no limit of descriptors that holds for io_uring\n");
+	skip();
+}
+
 static unsigned int fill_descriptors(int *fds)
 {
 	unsigned int n = 0;
@@ -257,8 +282,10 @@ static void test_a_full_descriptor_table_is_said_and_passes(void **state)
 	int fds[FDS_MAX];
 	int clients[CLIENTS];
 	unsigned int n;
-	int fd = client_greeted(server);
+	int fd;
 
+	need_few();
+	fd = client_greeted(server);
 	for (int i = 0; i < CLIENTS; i++) {
 		clients[i] = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
 		assert_true(clients[i] >= 0);
@@ -285,8 +312,10 @@ static void test_room_for_the_socket_alone_is_not_enough(void **state)
 	struct server *server = *state;
 	int fds[FDS_MAX];
 	int client = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-	unsigned int n = fill_descriptors(fds);
+	unsigned int n;
 
+	need_few();
+	n = fill_descriptors(fds);
 	close(fds[--n]);
 	connect_with(client, server);
 	assert_reply(client, 0, -EMFILE, "treekvd is out of descriptors");
@@ -302,9 +331,12 @@ static void test_a_reply_without_descriptors_to_spare_ends_it(void **state)
 	Treekv__Request attach = request_of(5, TREEKV__REQUEST__BODY_ATTACH);
 	struct server *server = *state;
 	int fds[FDS_MAX];
-	int fd = client_greeted(server);
-	unsigned int n = fill_descriptors(fds);
+	unsigned int n;
+	int fd;
 
+	need_few();
+	fd = client_greeted(server);
+	n = fill_descriptors(fds);
 	/* The owner needs five for a moment, and then four are left. */
 	close(fds[--n]);
 	close(fds[--n]);
@@ -323,7 +355,7 @@ static struct rlimit limit;
 
 static int setup_few(void **state)
 {
-	struct rlimit few = { .rlim_cur = 64 };
+	struct rlimit few = { .rlim_cur = FEW };
 
 	getrlimit(RLIMIT_NOFILE, &limit);
 	few.rlim_max = limit.rlim_max;

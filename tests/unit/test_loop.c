@@ -27,6 +27,7 @@
 #include <cmocka.h>
 
 #include "daemon/loop.h"
+#include "tests/unit/counted.h"
 
 #define ARRAY_SIZE(a) (sizeof(a) / sizeof(*(a)))
 #define ROUNDS	      20000
@@ -331,6 +332,13 @@ static void test_poll_once_tells_of_a_dead_process(void **state)
 			pause();
 	setup_loop(&loop, 4);
 	counter.fd = (int)syscall(SYS_pidfd_open, pid, 0);
+	if (counter.fd < 0 && errno == ENOSYS) {
+		kill(pid, SIGKILL);
+		waitpid(pid, NULL, 0);
+		loop_exit(&loop);
+		print_message("# no pidfd_open(2), as under valgrind 3.19\n");
+		skip();
+	}
 	assert_true(counter.fd >= 0);
 	loop_poll_once(&loop, counter.fd, &counter.op);
 	kill(pid, SIGKILL);
@@ -463,8 +471,8 @@ static int refused_in_child(int error, const char *first, const char *second)
 	if (!pid) {
 		refuse_io_uring(error);
 		if (loop_init(&loop, 4, &why) != -error)
-			_exit(3);
-		_exit(!strstr(why, first) || !strstr(why, second));
+			leave(3);
+		leave(!strstr(why, first) || !strstr(why, second));
 	}
 	waitpid(pid, &status, 0);
 	return status;

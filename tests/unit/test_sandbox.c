@@ -32,6 +32,7 @@
 #include <cmocka.h>
 
 #include "daemon/sandbox.h"
+#include "tests/unit/counted.h"
 
 #define ARRAY_SIZE(a) (sizeof(a) / sizeof(*(a)))
 #define NO_FD	      (-1)
@@ -270,7 +271,7 @@ static int in_child(void (*body)(const void *), const void *argument)
 	pid = fork();
 	if (!pid) {
 		body(argument);
-		_exit(0);
+		leave(0);
 	}
 	waitpid(pid, &status, 0);
 	return status;
@@ -283,7 +284,7 @@ static void enter(void)
 
 	dup2(null, STDERR_FILENO);
 	if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) || sandbox_filter_install())
-		_exit(99);
+		leave(99);
 }
 
 struct attempt {
@@ -300,7 +301,7 @@ static void try_once(const void *argument)
 		enter();
 	errno = 0;
 	r = attempt->make();
-	_exit(r == -1 && errno == EPERM ? 1 : 0);
+	leave(r == -1 && errno == EPERM ? 1 : 0);
 }
 
 static bool is_refused(long (*make)(void), bool filtered)
@@ -332,7 +333,7 @@ static void *thread_main(void *arg)
 static void need(bool good)
 {
 	if (!good)
-		_exit(5);
+		leave(5);
 }
 
 static void work_as_the_daemon_does(const void *argument)
@@ -356,7 +357,7 @@ static void work_as_the_daemon_does(const void *argument)
 	s = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
 	need(s >= 0 && !close(s) && !close(ro) && !close(fd));
 	need(link("/nonexistent/x", "/nonexistent/y") && errno == ENOENT);
-	_exit(*(const int *)argument);
+	leave(*(const int *)argument);
 }
 
 static void test_what_it_does_is_allowed(void **state)
@@ -389,7 +390,7 @@ static void refuse_and_tell(const void *argument)
 {
 	dup2(*(const int *)argument, STDERR_FILENO);
 	if (sandbox_filter_install())
-		_exit(99);
+		leave(99);
 	call_execve();
 	call_execve();
 	call_socket_inet();
@@ -430,7 +431,7 @@ static void names_in_child(const void *argument)
 	    strcmp(sandbox_call_name(SYS_io_uring_setup), "io_uring_setup") ||
 	    strcmp(sandbox_call_name(-1), "?") ||
 	    strcmp(sandbox_call_name(1 << 20), "?"))
-		_exit(1);
+		leave(1);
 }
 
 static void test_calls_have_names(void **state)
