@@ -418,11 +418,11 @@ check: deps-check ## build and run all tests
 
 check-asan: deps-check ## all tests under AddressSanitizer and UBSan
 	$(Q)$(MAKE) tests O=$(O)-asan SAN=address,undefined
-	$(Q)sh tests/run.sh $(O)-asan
+	$(Q)LIMIT=1200 sh tests/run.sh $(O)-asan
 
 check-tsan: deps-check ## all tests under ThreadSanitizer
 	$(Q)$(MAKE) tests O=$(O)-tsan SAN=thread
-	$(Q)sh tests/run.sh $(O)-tsan
+	$(Q)LIMIT=1200 sh tests/run.sh $(O)-tsan
 
 check-valgrind: deps-valgrind ## the unit tests under memcheck
 	$(Q)$(MAKE) tests $(O)/tests/patience.so

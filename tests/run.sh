@@ -2,9 +2,9 @@
 # SPDX-License-Identifier: BSD-2-Clause
 #
 # Runs all tests of a build: every program $O/tests/test_*, every
-# integration/test_*.sh and the model, each for 300 seconds at most. One line a
-# program; what fails is shown in full, what is skipped with its reason. The
-# last line is "N passed, N failed, N skipped".
+# integration/test_*.sh and the model, each for 300 seconds at most, or LIMIT of the
+# environment. One line a program; what fails is shown in full, what is skipped
+# with its reason. The last line is "N passed, N failed, N skipped".
 #
 # Usage: run.sh BUILD-DIR [WORD]...
 # With WORDs, only programs whose names contain one of them. EMULATOR=COMMAND in
@@ -16,6 +16,7 @@ O=$(cd "${1:?usage: run.sh BUILD-DIR [WORD]...}" && pwd) || exit 1
 shift
 tests=$(cd "$(dirname "$0")" && pwd)
 cd "$tests/.." || exit 1
+limit=${LIMIT:-300}
 passed=0
 failed=0
 skipped=0
@@ -39,7 +40,7 @@ sum_up()
 	if [ "$2" -ne 0 ] && [ $bad -eq 0 ] &&
 		{ [ "$2" -ne 77 ] || [ "$skip" -eq 0 ]; }; then
 		bad=1
-		echo "exit status $2 (124: after 300 s)" >>"$output"
+		echo "exit status $2 (124: after $limit s)" >>"$output"
 	elif [ $((good + bad + skip)) -eq 0 ]; then
 		bad=1
 		echo "tested nothing" >>"$output"
@@ -77,7 +78,7 @@ run()
 	name=$1
 	shift
 	begin=$(date +%s)
-	CMOCKA_MESSAGE_OUTPUT=TAP timeout -k 10 300 "$@" >"$output" 2>&1 \
+	CMOCKA_MESSAGE_OUTPUT=TAP timeout -k 10 "$limit" "$@" >"$output" 2>&1 \
 		</dev/null &
 	job=$! # waited for, so that the trap runs at once
 	wait $job

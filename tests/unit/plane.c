@@ -238,6 +238,8 @@ static void await_manager(void)
 	while (poll(&end, 1, -1) < 0)
 		CAN(errno == EINTR);
 	close(end.fd);
+	pthread_mutex_lock(&plane.lock); /* in the language's order, too */
+	pthread_mutex_unlock(&plane.lock);
 }
 
 static void export(const char *name, unsigned long value)
@@ -456,6 +458,16 @@ int plane_connect(void)
 	return fd;
 }
 
+/*
+ * At the lower end of the child's stack. He shares our memory, which is cheap;
+ * not so where ThreadSanitizer would take him for the thread that made him.
+ */
+#ifdef __SANITIZE_THREAD__
+#define CHILD_FLAGS (CLONE_FILES | SIGCHLD)
+#else
+#define CHILD_FLAGS (CLONE_VM | CLONE_FILES | SIGCHLD)
+#endif
+
 struct errand_of_child {
 	uid_t uid;
 	int result;
@@ -481,7 +493,7 @@ __attribute__((noreturn)) static int live(void *arg)
 
 int plane_connect_from(pid_t *process, uid_t uid)
 {
-	struct errand_of_child errand = { .uid = uid };
+	struct errand_of_child *errand;
 	int i = 0;
 
 	while (i < CHILDREN && plane.child[i])
@@ -490,17 +502,19 @@ int plane_connect_from(pid_t *process, uid_t uid)
 		return -1;
 	if (!plane.stack[i])
 		plane.stack[i] = mmap(NULL, STACK, PROT_READ | PROT_WRITE,
-				      MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+				      MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	CAN(plane.stack[i] != MAP_FAILED);
+	errand = plane.stack[i];
+	*errand = (struct errand_of_child){ .uid = uid };
 	plane.child[i] = clone(live, (char *)plane.stack[i] + STACK,
-			       CLONE_VM | CLONE_FILES | SIGCHLD, &errand);
+			       CHILD_FLAGS, errand);
 	CAN(plane.child[i] > 0);
-	while (!__atomic_load_n(&errand.told, __ATOMIC_ACQUIRE))
+	while (!__atomic_load_n(&errand->told, __ATOMIC_ACQUIRE))
 		sched_yield();
 	*process = plane.child[i];
-	if (errand.result < 0)
+	if (errand->result < 0)
 		plane_kill(plane.child[i]);
-	return errand.result;
+	return errand->result;
 }
 
 void plane_kill(pid_t process)

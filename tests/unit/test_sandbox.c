@@ -108,7 +108,8 @@ static long call_tgkill_other(void)
 
 static long call_setresuid(void)
 {
-	return setresuid(getuid(), getuid(), getuid());
+	/* Not libc's, which has each thread make it. */
+	return syscall(SYS_setresuid, getuid(), getuid(), getuid());
 }
 
 static long call_unshare(void)
@@ -304,12 +305,13 @@ static void try_once(const void *argument)
 	leave(r == -1 && errno == EPERM ? 1 : 0);
 }
 
-static bool is_refused(long (*make)(void), bool filtered)
+static bool is_refused(size_t i, bool filtered)
 {
-	const struct attempt attempt = { make, filtered };
+	const struct attempt attempt = { refused[i].make, filtered };
 	int status = in_child(try_once, &attempt);
 
-	assert_true(WIFEXITED(status) && WEXITSTATUS(status) < 2);
+	if (!WIFEXITED(status) || WEXITSTATUS(status) > 1)
+		fail_msg("%s ends the child: %#x", refused[i].name, status);
 	return WEXITSTATUS(status);
 }
 
@@ -317,10 +319,10 @@ static void test_what_a_serving_daemon_never_does_is_refused(void **state)
 {
 	(void)state;
 	for (size_t i = 0; i < ARRAY_SIZE(refused); i++) {
-		if (is_refused(refused[i].make, false))
+		if (is_refused(i, false))
 			fail_msg("%s is refused without the filter",
 				 refused[i].name);
-		if (!is_refused(refused[i].make, true))
+		if (!is_refused(i, true))
 			fail_msg("%s is not refused", refused[i].name);
 	}
 }
