@@ -139,21 +139,25 @@ static int read_in_child(volatile uint8_t *at)
 	return status;
 }
 
+static void assert_killed(int status)
+{
+	assert_true(WIFSIGNALED(status));
+	assert_int_equal(WTERMSIG(status), SIGBUS);
+}
+
 static void test_a_fault_of_nobodys_is_fatal(void **state)
 {
-	volatile uint8_t *at = map_torn(1);
+	volatile uint8_t *at = map_torn(2);
 	bool holed = false;
-	int status;
 
 	(void)state;
 	hole_install();
-	hole_watch((void *)(uintptr_t)at, 2 * PAGE, false, &holed);
-	assert_int_equal(read_in_child(at + PAGE), 0);
+	hole_watch((void *)(uintptr_t)at, 3 * PAGE, false, &holed);
+	assert_int_equal(read_in_child(at + 3 * PAGE - 1), 0);
+	assert_killed(read_in_child(at + 3 * PAGE));
 	hole_unwatch((void *)(uintptr_t)at);
-	status = read_in_child(at + PAGE);
-	assert_true(WIFSIGNALED(status));
-	assert_int_equal(WTERMSIG(status), SIGBUS);
-	unmap(at, 2 * PAGE);
+	assert_killed(read_in_child(at + 3 * PAGE - 1));
+	unmap(at, 4 * PAGE);
 }
 
 int main(void)
