@@ -366,9 +366,11 @@ int layout_check_index(const struct shm_index *index, uint64_t size,
 	layers = calloc(spec.layers, sizeof(*layers));
 	budgets = calloc(spec.layers, sizeof(*budgets));
 	fork = calloc(spec.layers, sizeof(*fork));
-	r = -ENOMEM;
-	if (!layers || !budgets || !fork)
+	if (!layers || !budgets || !fork) {
+		refuse(error, "there is no memory to check it in");
+		r = -ENOMEM;
 		goto out;
+	}
 	r = copy_budgets(index, budgets, fork);
 	if (r) {
 		refuse(error, "its table of layers is damaged");
