@@ -19,7 +19,8 @@ GUESTS = 4
 NO_ROOM = re.compile("the pool is used up")
 # What a reader of somebody's cache may meet.
 GONE = re.compile("there is no cache|is another one by now|is being created|"
-                  "is quarantined|left a tail that no order")
+                  "is quarantined|left a tail that no order|"
+                  "are being changed; try again")
 
 
 class Prefix:
@@ -45,8 +46,10 @@ class Guest:
 
     def is_late(self, errors):
         """Was its prefix dropped while it was on its way?"""
+        name = self.prefix.name if self.prefix else ""
         return (self.kind == "fork" and self.prefix.dropped and
-                f"there is no cache {self.prefix.name};" in errors)
+                (f"there is no cache {name};" in errors or
+                 f"/{name}.tkv: No such file" in errors))
 
     def output(self):
         """What it has said, once it has ended."""
@@ -104,7 +107,7 @@ class Sharing:
     def read(self):
         if len(self.guests) >= GUESTS:
             return
-        there = [(c.name, c.shape, min(c.floor, 1)) for c in
+        there = [(c.called(), c.shape, min(c.floor, 1)) for c in
                  self.torture.writing() if c.hole is None and not c.fresh]
         there += [(p.name, p.shape, p.tokens) for p in self.prefixes]
         if not there:

@@ -19,7 +19,8 @@ back; some are parked by request, pinned, or given a second to live.
 Others try to attach where somebody writes: they must be refused, unless he has
 let go by then.
 
-Beside them caches are frozen and forked, and readers look on (sharing.py).
+Beside them caches are frozen and forked, and readers look on (sharing.py); and
+change hands, modes and limits (owners.py).
 
 Exit status 1 when anything was not as it ought to be.
 """
@@ -37,6 +38,7 @@ import threading
 import time
 from collections import Counter
 
+import owners
 from sharing import Sharing
 
 CACHES = 6
@@ -49,6 +51,7 @@ REFUSALS = {
     "breaks met": re.compile("lease of cache \\S+ is being broken; try again"),
     "finding no room": re.compile("the pool is used up: .* no idle cache"),
     "creations met": re.compile("cache \\S+ is being created"),
+    **owners.REFUSALS,
 }
 INTRUDER = re.compile("is being written by process|is being broken|"
                       "is being created|there is no cache")
@@ -62,6 +65,7 @@ class Cache:
 
     def __init__(self, number):
         self.name = f"t{number}"
+        self.home = ""      # "~UID/" while it is another user's
         self.shape = SHAPES[number % len(SHAPES)]
         self.floor = 0      # tokens that a writer has said are committed
         self.saved = None   # of these, the ones that are on disk, too
@@ -71,6 +75,9 @@ class Cache:
         self.deaf = False   # its writer's lease is being broken
         self.writer = None
         self.reader = None
+
+    def called(self):
+        return self.home + self.name
 
 
 class Torture:
@@ -86,6 +93,7 @@ class Torture:
         self.faults = []
         self.keeper = None
         self.sharing = Sharing(self)
+        self.owners = owners.Owners(self)
         os.environ["TREEKV_SOCKET"] = os.path.join(directory, "sock")
 
     def program(self, name):
@@ -114,6 +122,7 @@ class Torture:
              os.path.join(self.directory, "state"), *self.options()],
             stderr=open(os.path.join(self.directory, "log"), "a"))
         self.wait_until_up()
+        self.owners.prepare()
 
     def status(self):
         out = subprocess.run([self.program("treekvctl"), "status", "--json"],
@@ -143,7 +152,7 @@ class Torture:
         if cache.hole:
             options = ("--hole", cache.hole, "--timeout", "2000")
         cache.writer = subprocess.Popen(
-            [os.path.join(self.helpers, "kvwriter"), "--cache", cache.name,
+            [*self.owners.writer(cache), "--cache", cache.called(),
              "--steps", str(steps), "--progress", *cache.shape, *options],
             stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
         cache.reader = threading.Thread(target=self.follow, args=(cache,))
@@ -237,7 +246,7 @@ class Torture:
             cache.deaf = True  # what he commits from here on is his own
             if stop:
                 cache.writer.send_signal(signal.SIGSTOP)
-            done, _ = self.ctl("lease", "break", cache.name)
+            done, _ = self.ctl("lease", "break", cache.called())
             self.totals["leases broken"] += done
             if stop:
                 cache.writer.send_signal(signal.SIGCONT)
@@ -249,8 +258,8 @@ class Torture:
             return
         cache = self.random.choice(there)
         out = subprocess.run(
-            [os.path.join(self.helpers, "kvwriter"), "--cache", cache.name,
-             "--attach", "--steps", "1", *cache.shape],
+            [os.path.join(self.helpers, "kvwriter"), "--cache",
+             cache.called(), "--attach", "--steps", "1", *cache.shape],
             capture_output=True, text=True)
         if out.returncode == 3 and INTRUDER.search(out.stderr):
             self.totals["intruders refused"] += 1
@@ -269,7 +278,7 @@ class Torture:
     def snapshot(self):
         cache = self.random.choice(self.caches)
         floor = cache.floor
-        done, _ = self.ctl("snapshot", cache.name)
+        done, _ = self.ctl("snapshot", cache.called())
         if done:
             cache.saved = floor
             self.totals["snapshots"] += 1
@@ -288,6 +297,7 @@ class Torture:
     def dropped(self, cache):
         cache.floor = 0
         cache.saved = None
+        cache.home = ""
         if cache.hole is not None:
             cache.hole = None
             cache.spoilt[-1][1] = time.time()
@@ -299,7 +309,7 @@ class Torture:
         if not idle:
             return
         cache = self.random.choice(idle)
-        done, why = self.ctl("drop", cache.name)
+        done, why = self.ctl("drop", cache.called())
         if done:
             self.totals["drops"] += 1
             self.dropped(cache)
@@ -314,17 +324,18 @@ class Torture:
         if not idle:
             return
         cache = self.random.choice(idle)
-        done, _ = self.ctl("drop", cache.name, "--keep-snapshot")
+        done, _ = self.ctl("drop", cache.called(),
+                           "--keep-snapshot")
         cache.floor = min(cache.floor, cache.saved)
         if done and self.random.random() < 0.5:
-            done, why = self.ctl("restore", cache.name)
+            done, why = self.ctl("restore", cache.called())
             self.totals["restores"] += done
         if cache.name not in self.listed():
             self.fault(f"{cache.name}: neither in memory nor on disk")
 
     def park(self):
         cache = self.random.choice(self.caches)
-        done, why = self.ctl("park", cache.name)
+        done, why = self.ctl("park", cache.called())
         if done:
             self.totals["parks asked for"] += 1
         elif "No space" in why or "No such file" in why:
@@ -334,7 +345,7 @@ class Torture:
         cache = self.random.choice(self.caches)
         how = self.random.choice([["pin"], ["unpin"], ["unpin"],
                                   ["ttl", "1s"], ["ttl", "none"]])
-        done, _ = self.ctl(*how, cache.name)
+        done, _ = self.ctl(*how, cache.called())
         self.totals["pins and times to live"] += done
 
     def restart(self):
@@ -376,6 +387,8 @@ class Torture:
                            (self.drop, 4), (self.restore, 4), (self.punch, 4),
                            (self.intrude, 8), (self.restart, 1),
                            (self.lie, 3), (self.park, 8), (self.keep, 5),
+                           (self.owners.give, 8), (self.owners.chmod, 3),
+                           (self.owners.quota, 4),
                            (self.sharing.freeze, 6),
                            (self.sharing.fork, 20), (self.sharing.read, 20),
                            (self.sharing.kill, 6),
@@ -400,7 +413,7 @@ class Torture:
         self.sharing.check()
         for cache in self.caches:
             if cache.hole is not None:
-                self.ctl("drop", cache.name)
+                self.ctl("drop", cache.called())
                 self.dropped(cache)
             self.write(cache)
             cache.writer.wait()
