@@ -315,6 +315,7 @@ static void on_request(struct conn *conn, const Treekv__Request *request)
 	case TREEKV__REQUEST__BODY_ATTACH:
 	case TREEKV__REQUEST__BODY_FORK:
 	case TREEKV__REQUEST__BODY_BREAK_LEASE:
+	case TREEKV__REQUEST__BODY_PARK:
 		room_ask(conn, request);
 		return;
 	case TREEKV__REQUEST__BODY_DETACH:
@@ -342,9 +343,6 @@ static void on_request(struct conn *conn, const Treekv__Request *request)
 		return;
 	case TREEKV__REQUEST__BODY_RESTORE:
 		persist_on_restore(conn, id, request->restore);
-		return;
-	case TREEKV__REQUEST__BODY_PARK:
-		park_on_park(conn, id, request->park);
 		return;
 	case TREEKV__REQUEST__BODY_KEEP:
 		keep_on_keep(conn, id, request->keep);

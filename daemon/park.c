@@ -403,18 +403,27 @@ static void park_one(struct conn *conn, uint64_t id, struct cache *cache,
 	control_refuse(conn, id, r, "%s", out.text);
 }
 
-void park_on_park(struct conn *conn, uint64_t id, const Treekv__Park *request)
+/* Who settles, and then can be parked or not. */
+static bool is_settling(const struct cache *cache)
+{
+	return !cache->lease && !cache->barred && !cache->parking &&
+	       !cache->pending && (cache->ending || persist_holds(cache));
+}
+
+bool park_attempt(struct conn *conn, uint64_t id, const Treekv__Park *request)
 {
 	struct owner_subject of;
 	const char *why;
 	int r;
 
 	if (owner_find(&of, conn, id, request->name))
-		return;
+		return true;
 	if (!of.cache) {
 		control_done(conn, id); /* it is on disk already */
-		return;
+		return true;
 	}
+	if (is_settling(of.cache))
+		return false;
 	why = obstacle_of(of.cache, &r);
 	if (!why && !is_on()) {
 		r = -EOPNOTSUPP;
@@ -425,6 +434,7 @@ void park_on_park(struct conn *conn, uint64_t id, const Treekv__Park *request)
 		control_refuse(conn, id, r, "cache %s %s", of.name, why);
 	else
 		park_one(conn, id, of.cache, request->progress);
+	return true;
 }
 
 void park_closed(struct conn *conn)

@@ -36,12 +36,15 @@ const char *park_obstacle(void);
 void park_saved(struct cache *cache, int error, const char *text);
 
 /**
- * park_on_park - answer a request to park a cache
+ * park_attempt - answer a request to park a cache
  *
  * Answered when its memory is given back. Refused: -ENOENT; -EBUSY it is in use;
  * -EINVAL, -EUCLEAN it cannot be written to disk; what snapshots fail with.
+ *
+ * Return: false while its last writer is still on his way out, or a snapshot of
+ * it is under way: to be asked again when somebody has settled.
  */
-void park_on_park(struct conn *conn, uint64_t id, const Treekv__Park *request);
+bool park_attempt(struct conn *conn, uint64_t id, const Treekv__Park *request);
 void park_closed(struct conn *conn);
 
 #endif /* TREEKVD_PARK_H */

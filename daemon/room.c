@@ -5,7 +5,8 @@
  * have others parked for it, and waits for these. It is refused when nobody can
  * be, or as soon as parking fails: it waits for a disk, but not for a broken one.
  *
- * A fork also waits here for a parent that is on disk.
+ * A fork also waits here for a parent that is on disk, and whoever wants a cache
+ * parked for its last writer, or a snapshot that is under way, to be over.
  *
  * It is kept as it came, and carried out anew each time: meanwhile somebody may
  * have made, dropped or restored the very cache that it is about.
@@ -69,6 +70,8 @@ static bool attempt(struct conn *conn, const Treekv__Request *request,
 	if (request->body_case == TREEKV__REQUEST__BODY_BREAK_LEASE)
 		return takeover_attempt(conn, request->id, request->break_lease,
 					try);
+	if (request->body_case == TREEKV__REQUEST__BODY_PARK)
+		return park_attempt(conn, request->id, request->park);
 	return attach_attempt(conn, request->id, request->attach, try);
 }
 
@@ -76,6 +79,8 @@ static bool wants_progress(const Treekv__Request *request)
 {
 	if (request->body_case == TREEKV__REQUEST__BODY_CREATE)
 		return request->create->progress;
+	if (request->body_case == TREEKV__REQUEST__BODY_PARK)
+		return request->park->progress;
 	return request->body_case == TREEKV__REQUEST__BODY_ATTACH &&
 	       request->attach->progress;
 }

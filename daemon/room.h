@@ -22,7 +22,7 @@ struct room_try {
 
 /**
  * room_ask - answer a request at once, or when there is room for it
- * @request: to create, to fork, to attach or to break a lease
+ * @request: to create, to fork, to attach, to break a lease or to park
  */
 void room_ask(struct conn *conn, const Treekv__Request *request);
 

@@ -336,6 +336,52 @@ test_namesakes()
 	rm -rf "$dir/state"
 }
 
+# shellcheck disable=SC2317 # called by wait_for
+asks()
+{
+	"$O/bin/treekv-top" --json --no-ebpf | python3 -B -c '
+import json, sys
+clients = json.load(sys.stdin)["clients"]
+sys.exit(sum(client["program"] == "treekvctl" and client["requests"] > 0
+             for client in clients) < 3)'
+}
+
+# The only worker stands still, so that nobody who detaches is let go of.
+test_settling()
+{
+	treekvd=$helpers/treekvd-faults
+	export TREEKV_CRASH_AT=snapshot-renamed TREEKV_CRASH_FUSE="$dir/fuse"
+	rm -f "$dir/fuse"
+	mkfifo "$dir/fuse"
+	start_daemon --workers 1
+	writer --cache a --steps 50 >/dev/null
+	writer --cache b --steps 50 >/dev/null
+	"$treekvctl" snapshot a >/dev/null 2>&1 &
+	children=$!
+	wait_for test -e "$snapshots/a.tkv"
+	writer --cache b --attach --steps 10 >/dev/null
+	for cache in a b; do
+		"$treekvctl" park $cache >"$dir/parked.$cache" 2>&1 &
+		children="$children $!"
+	done
+	check "who has been detached from is not parked yet" wait_for asks
+	: >"$dir/fuse"
+	# shellcheck disable=SC2086 # a list of numbers
+	wait $children
+	children=
+	says "but as soon as he is let go of" "$dir/parked.b" "parked b"
+	says "a snapshot that is under way is waited for, too" \
+		"$dir/parked.a" "parked a"
+	case $(verify b) in
+	"tail 60 "*) ok "and all is there" ;;
+	*) not_ok "and all is there" "$log" ;;
+	esac
+	stop_daemon
+	unset TREEKV_CRASH_AT TREEKV_CRASH_FUSE
+	treekvd=$O/bin/treekvd
+	rm -rf "$dir/state"
+}
+
 has_readers()
 {
 	[ "$(metric reader_attaches_total)" -eq "$1" ]
@@ -478,6 +524,7 @@ test_by_request
 test_frozen
 test_frozen_meanwhile
 test_namesakes
+test_settling
 test_readers
 test_high_water
 test_full_of_writers
