@@ -33,6 +33,7 @@
 #include "daemon/tenant.h"
 #include "proto/barrier.h"
 
+#define KEPT_SPARE     8
 #define FORMAT_AT_ONCE (UINT64_C(1) << 20) /* bytes of index: no errand */
 
 struct worker *control_least_loaded(void)
@@ -64,9 +65,18 @@ static int pool_check(uint64_t wanted, uint64_t *lacks, char *why, size_t size)
 	return -ENOSPC;
 }
 
+/* Two descriptors each, and a few for the socket and for lives that overlap. */
+static uint32_t kept_max(void)
+{
+	uint32_t room = service_store_size();
+
+	room = room > KEPT_SPARE ? (room - KEPT_SPARE) / 2 : 0;
+	return room < CONTROL_KEPT_MAX ? room : CONTROL_KEPT_MAX;
+}
+
 static int count_check(char *why, size_t size)
 {
-	if (!treekvd.kept || treekvd.store.caches < CONTROL_KEPT_MAX)
+	if (!treekvd.kept || treekvd.store.caches < kept_max())
 		return 0;
 	snprintf(why, size,
 		 "there are %u caches, the most that the service manager can "

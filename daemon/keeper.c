@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: BSD-2-Clause
 /*
  * One poll loop over the notification socket and a signalfd. Kept descriptors
- * live at KEPT_FDS and above, so that a child can lay them at 3, 4, ... without
- * treading on any. A daemon that ends by itself with status 0, or that we were
+ * live above all that a child may be handed, so that it can lay them at 3, 4, ...
+ * without treading on any. Where the limit of descriptors leaves room for fewer,
+ * the daemon is told how many there is room for, and makes no more caches. A daemon that ends by itself with status 0, or that we were
  * told to stop, ends us; any other end starts its successor: almost at once
  * where it has served, else after a pause that grows while successors fail. Once
  * one has served we never give up, for that would lose the caches: also a
@@ -19,6 +20,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/signalfd.h>
 #include <sys/socket.h>
@@ -32,8 +34,9 @@
 #include "daemon/service.h"
 
 #define FIRST_FD    3
-#define KEPT_MAX    4096
-#define KEPT_FDS    (KEPT_MAX + 64)
+#define KEPT_MAX    2200 /* as the unit of systemd has it */
+#define KEPT_LEAST  32
+#define OWN_FDS	    64 /* more than we have open besides */
 #define MESSAGE_FDS 4
 #define PAUSE_MIN   50 /* ms */
 #define PAUSE_MAX   2000
@@ -46,6 +49,7 @@ struct kept {
 static struct {
 	struct kept kept[KEPT_MAX];
 	unsigned int n_kept;
+	unsigned int room; /* for so many */
 	int notify;
 	struct sockaddr_un address;
 	socklen_t length;
@@ -65,8 +69,9 @@ static void keep(int fd, const char *name)
 	struct kept *to = &keeper.kept[keeper.n_kept];
 	int at = -1;
 
-	if (keeper.n_kept < KEPT_MAX)
-		at = fcntl(fd, F_DUPFD_CLOEXEC, KEPT_FDS);
+	errno = ENOSPC;
+	if (keeper.n_kept < keeper.room)
+		at = fcntl(fd, F_DUPFD_CLOEXEC, (int)keeper.room + OWN_FDS);
 	if (at < 0) {
 		log_error("descriptor not kept", "name=%s kept=%u error=\"%s\"",
 			  name, keeper.n_kept, strerror(errno));
@@ -235,7 +240,7 @@ static void child_environment(void)
 		 keeper.address.sun_path + 1);
 	setenv("NOTIFY_SOCKET", path, 1);
 	setenv("LISTEN_FDNAMES", names, 1);
-	set_number("FDSTORE", KEPT_MAX);
+	set_number("FDSTORE", keeper.room);
 	set_number("LISTEN_FDS", keeper.n_kept);
 	set_number("LISTEN_PID", getpid());
 }
@@ -243,8 +248,11 @@ static void child_environment(void)
 __attribute__((noreturn)) static void child_main(void)
 {
 	for (unsigned int i = 0; i < keeper.n_kept; i++)
-		if (dup2(keeper.kept[i].fd, FIRST_FD + (int)i) < 0)
+		if (dup2(keeper.kept[i].fd, FIRST_FD + (int)i) < 0) {
+			log_error("cannot hand over the caches", "error=\"%s\"",
+				  strerror(errno));
 			_exit(EXIT_FAILURE);
+		}
 	child_environment();
 	sigprocmask(SIG_SETMASK, &keeper.old_mask, NULL);
 	execv(keeper.program, keeper.argv);
@@ -324,14 +332,34 @@ static void drop_option(char **argv, const char *option)
 	*to = NULL;
 }
 
-static void raise_limit(void)
+/* Each kept one takes two: ours, and the one that a child is handed. */
+static int make_room(void)
 {
 	struct rlimit limit;
+	rlim_t room;
 
 	if (getrlimit(RLIMIT_NOFILE, &limit))
-		return;
+		return -errno;
 	limit.rlim_cur = limit.rlim_max;
 	setrlimit(RLIMIT_NOFILE, &limit);
+	room = limit.rlim_max > OWN_FDS ? (limit.rlim_max - OWN_FDS) / 2 : 0;
+	keeper.room = room < KEPT_MAX ? (unsigned int)room : KEPT_MAX;
+	if (keeper.room == KEPT_MAX)
+		return 0;
+	if (keeper.room < KEPT_LEAST) {
+		log_error("too few descriptors",
+			  "limit=%llu least=%d hint=\"raise the hard limit: "
+			  "'ulimit -Hn'\"",
+			  (unsigned long long)limit.rlim_max,
+			  OWN_FDS + 2 * KEPT_LEAST);
+		return -EMFILE;
+	}
+	log_warning("room for fewer caches",
+		    "limit=%llu wanted=%d descriptors=%u hint=\"raise the hard "
+		    "limit: 'ulimit -Hn'\"",
+		    (unsigned long long)limit.rlim_max, OWN_FDS + 2 * KEPT_MAX,
+		    keeper.room);
+	return 0;
 }
 
 int keeper_run(char **argv)
@@ -344,8 +372,14 @@ int keeper_run(char **argv)
 		return EXIT_FAILURE;
 	drop_option(argv, "--keeper");
 	keeper.argv = argv;
-	raise_limit();
-	r = open_socket();
+	/*
+	 * What the daemon gives up when it serves it needs to start, and has
+	 * from us; a filter of ours would be its own as well.
+	 */
+	prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
+	r = make_room();
+	if (!r)
+		r = open_socket();
 	if (!r)
 		r = open_signals();
 	if (!r)

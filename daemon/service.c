@@ -29,7 +29,7 @@ static struct {
 	struct service_fd *fds;
 	size_t n_fds;
 	uint64_t watchdog_ns;
-	bool store;
+	uint32_t store; /* descriptors that it keeps */
 } service = { .socket = -1 };
 
 static int take_socket(void)
@@ -106,8 +106,7 @@ int service_init(void)
 	const char *store = getenv("FDSTORE");
 	int r = take_socket();
 
-	service.store = store && strtoul(store, NULL, 10);
-
+	service.store = store ? (uint32_t)strtoul(store, NULL, 10) : 0;
 	if (!r)
 		r = take_fds();
 	if (usec && (!getenv("WATCHDOG_PID") || is_for_us("WATCHDOG_PID")))
@@ -146,6 +145,11 @@ bool service_is_systemd(void)
 bool service_has_store(void)
 {
 	return service.socket >= 0 && service.store;
+}
+
+uint32_t service_store_size(void)
+{
+	return service_has_store() ? service.store : 0;
 }
 
 struct service_fd *service_fds(size_t *ret)

@@ -34,8 +34,9 @@ bool service_is_managed(void);
 /* Is it systemd's system manager? */
 bool service_is_systemd(void);
 
-/* Is there somebody who keeps descriptors? */
+/* Is there somebody who keeps descriptors? How many, as he says? */
 bool service_has_store(void);
+uint32_t service_store_size(void);
 
 /* What was handed over, listening sockets included; fd -1: taken already. */
 struct service_fd *service_fds(size_t *ret);

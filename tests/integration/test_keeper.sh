@@ -74,6 +74,39 @@ test_configuration()
 		"$writer" --cache busy --attach --steps 10
 }
 
+# fewer CACHES: as many are kept over a death as the daemon was told to make
+fewer()
+{
+	says "with fewer descriptors the keeper says so" "$log" \
+		'event="room for fewer caches" limit=300 wanted=4464 descriptors=118'
+	check "as many caches are made as it can keep" "$helpers/kvmany" \
+		--caches "$1" --processes 1 --attaches 1 </dev/null
+	"$writer" --cache beyond --steps 1 >"$dir/out" 2>&1
+	says "and no more" "$dir/out" \
+		"there are $1 caches, the most that the service manager can keep"
+	kill -KILL "$(daemon_pid)"
+	wait_for deaths 1
+	wait_for "$treekvctl" status
+	check "all of them are kept" test \
+		"$("$treekvctl" list --json | grep -o '"name"' | wc -l)" -eq "$1"
+}
+
+test_descriptors()
+{
+	wrapper="prlimit --nofile=300:300"
+	start_daemon --keeper --snapshot-on-stop no --workers 1 --restore never
+	check "the keeper gets no new privileges" \
+		grep -q '^NoNewPrivs:.*1$' "/proc/$daemon/status"
+	fewer 55
+	stop_daemon
+	wrapper=
+	prlimit --nofile=100:100 "$treekvd" --keeper \
+		--config "$dir/empty.conf" >"$dir/out" 2>&1
+	check "with too few it does not start" test $? -eq 1
+	says "and says how many it takes" "$dir/out" \
+		'event="too few descriptors" limit=100 least=128'
+}
+
 test_end()
 {
 	"$treekvd" --keeper --config "$dir/empty.conf" --pool many \
@@ -94,4 +127,5 @@ test_end
 start_daemon --keeper --snapshot-on-stop no
 test_first_peers
 stop_daemon
+test_descriptors
 exit $failed

@@ -172,8 +172,8 @@ test_kept()
 	if ! python3 -c '
 import resource, sys
 hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
-sys.exit(0 <= hard < 8300)'; then
-		skip "caches kept: the hard limit of descriptors is below 8300"
+sys.exit(0 <= hard < 4464)'; then
+		skip "caches kept: the hard limit of descriptors is below 4464"
 		return
 	fi
 	kept=$(row_of "caches kept by .*keeper")
