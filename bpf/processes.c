@@ -73,7 +73,7 @@ static ssize_t read_file(char *to, size_t size, uint32_t pid, const char *what)
 /* Its arguments, a blank apart; the bare name of one that shows none. */
 static char *read_command(uint32_t pid)
 {
-	char line[LINE_MAX_SIZE];
+	char line[LINE_MAX_SIZE] = "";
 	ssize_t n = read_file(line, sizeof(line), pid, "cmdline");
 
 	for (ssize_t i = 0; i < n; i++)

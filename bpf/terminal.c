@@ -57,7 +57,7 @@ static void choose_looks(void)
 		start_color();
 		use_default_colors();
 	}
-	for (short i = 0; i < STYLES; i++) {
+	for (int i = 0; i < STYLES; i++) {
 		attributes[i] = colours ? looks[i].with : looks[i].without;
 		pairs[i] = 0;
 		if (!colours || (looks[i].colour < 0 && looks[i].ground < 0))

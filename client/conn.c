@@ -229,6 +229,7 @@ static int await_reply(struct treekv *kv, const Treekv__Request *request,
 	int r;
 
 	while ((r = receive_reply(kv, request, false, inbox, &reply)) > 0) {
+		assert(reply);
 		kv->heard = now_ms();
 		if (kv->progress)
 			kv->progress(kv->progress_arg, reply->progress->done,
@@ -473,6 +474,7 @@ static void sleep_ms(int64_t ms)
 static bool is_under_way(const Treekv__Request *request,
 			 const Treekv__Reply *reply)
 {
+	assert(reply);
 	return request_kinds[request->body_case].lasts &&
 	       reply->error == -EBUSY;
 }
@@ -515,6 +517,7 @@ static int call(struct treekv *kv, int timeout_ms, Treekv__Request *request,
 	const struct request_kind *kind = &request_kinds[request->body_case];
 	int r;
 
+	*ret = NULL;
 	kv->heard = now_ms();
 	kv->answered = false;
 	kv->in_doubt = false;
@@ -530,6 +533,7 @@ static int call(struct treekv *kv, int timeout_ms, Treekv__Request *request,
 		r = repeat(kv, timeout_ms, request, ret, inbox);
 	if (r)
 		return r;
+	assert(*ret);
 	kv->answered = true;
 	kv->in_doubt = false;
 	return reply_error(*ret, kind);

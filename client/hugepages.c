@@ -178,7 +178,7 @@ int hugepages_main(const char *socket, const char *pool, bool json)
 		return r;
 	work_out(&need);
 	snprintf(line, sizeof(line), "vm.nr_hugepages=%llu",
-		 (unsigned long long)(need.total + need.missing));
+		 (unsigned long long)need.total + need.missing);
 	if (json)
 		print_json(&need, line);
 	else

@@ -95,7 +95,7 @@ int name_resolve(char ret[SHM_NAME_FULL + 1], const char *name)
 {
 	const char *slash = strchr(name, '/');
 	char account[ACCOUNT_BYTES];
-	uint32_t id;
+	uint32_t id = 0;
 	int r;
 
 	if (!slash || (*name != '@' && *name != '~')) {

@@ -229,6 +229,7 @@ static int check_magic(const struct treekv_cache *cache, uint64_t id)
 	const struct shm_index *index = cache->index;
 	const struct shm_rows *rows = cache->rows;
 
+	assert(index && rows);
 	if (index->magic != SHM_INDEX_MAGIC || rows->magic != SHM_ROWS_MAGIC)
 		return error_set(-EPROTO,
 				 "cache %s: what treekvd handed out is no "
@@ -253,7 +254,7 @@ static int attachment_fill(struct attachment *a, struct grant *grant)
 {
 	const Treekv__Attached *attached = grant->reply->attached;
 	struct treekv_cache *cache = &a->cache;
-	void *at;
+	void *at = NULL;
 	int r;
 
 	strcpy(cache->name, attached->name);
@@ -623,6 +624,7 @@ int treekv_open(struct treekv_cache **ret, struct treekv *kv, const char *name,
 	if (spec)
 		open_fill_spec(&wanted, spec);
 	if (flags & TREEKV_CREATE) {
+		assert(spec);
 		create.name = full;
 		create.spec = &wanted;
 		create.has_attach_existing = 1;

@@ -418,9 +418,10 @@ static size_t choose_policies(const struct policy **ret,
 
 static enum replay_status grid_init(struct grid *grid, const struct settings *s)
 {
-	const struct policy *policy[SHM_POLICY_FULL], *named = NULL;
+	const struct policy *policy[SHM_POLICY_FULL] = { NULL };
+	const struct policy *named = NULL;
 	enum replay_status r = REPLAY_OK;
-	uint32_t budget[BUDGETS_MAX];
+	uint32_t budget[BUDGETS_MAX] = { 0 };
 
 	if (s->policy || !s->sweep)
 		r = parse_policy(&named, s->policy ? s->policy : "treekv");

@@ -203,7 +203,7 @@ static int attention(struct engine *e, struct treekv_cache *cache,
 	r = append(e, cache, layer);
 	if (!r)
 		r = treekv_view(cache, layer, 0, &view);
-	if (r < 0)
+	if (r)
 		return r;
 	if (view.slots > e->options.slots || !view.live ||
 	    view.live > view.slots)

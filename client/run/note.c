@@ -57,7 +57,7 @@ static int ids_compare(const struct situation *s, uint64_t base, uint64_t count)
 		"treekv-run: cache %s has another text: token %llu is id %u "
 		"there, %u in the input; give the text it was fed with, or "
 		"--append to add to it\n",
-		treekv_name(s->cache), (unsigned long long)(base + i),
+		treekv_name(s->cache), (unsigned long long)base + i,
 		ids[base + i], s->input->ids[i]);
 	return -EINVAL;
 }
