@@ -35,7 +35,7 @@
 
 #define TRIES_MAX      400 /* calls of a kind for one operation */
 #define WAIT_S	       10
-#define HANGS_S	       60
+#define HANGS_S	       240
 #define OPERATIONS_MAX 32
 
 /* What fails, and what the caller may see of it beside success; 0: nothing. */
