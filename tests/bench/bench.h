@@ -22,6 +22,8 @@
 
 #define BENCH_SAMPLES_MAX 8192
 #define BENCH_HUGE_PAGE	  ((size_t)2 << 20)
+#define BENCH_ROUNDS_MIN  3
+#define BENCH_NS_MAX	  UINT64_C(30000000000)
 
 /* One row: @theirs stays empty where nothing is compared. */
 struct bench_row {
@@ -38,6 +40,13 @@ static inline uint64_t bench_ns(void)
 
 	clock_gettime(CLOCK_MONOTONIC, &ts);
 	return (uint64_t)ts.tv_sec * 1000000000 + ts.tv_nsec;
+}
+
+/* Whether there is to be another round: on a busy machine there are fewer. */
+static inline int bench_goes_on(uint64_t begin, int round, int rounds)
+{
+	return round < rounds &&
+	       (round < BENCH_ROUNDS_MIN || bench_ns() - begin < BENCH_NS_MAX);
 }
 
 /* splitmix64: the same inputs in every run. */

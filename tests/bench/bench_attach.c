@@ -307,10 +307,11 @@ static void compare(void)
 	int wanted[] = { !!*bed.redis,	!!*bed.redis,  !!*bed.memcached,
 			 bed.file >= 0, bed.file >= 0, bed.bare >= 0 };
 	size_t n = sizeof(sides) / sizeof(*sides);
+	uint64_t begin = bench_ns();
 
 	for (size_t i = 0; i < n; i++)
 		side_new(&sides[i], wanted[i]);
-	for (int round = -1; round < SAMPLES; round++)
+	for (int round = -1; bench_goes_on(begin, round, SAMPLES); round++)
 		for (size_t i = 0; i < n; i++) {
 			double ours, theirs;
 

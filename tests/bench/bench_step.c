@@ -177,11 +177,12 @@ static void run(const char *name, struct treekv_cache *cache, struct private *p,
 		int halves)
 {
 	struct bench_row *row = bench_row_new(name);
+	uint64_t begin = bench_ns();
 
 	p->halves = halves;
 	block_ours(cache);
 	block_theirs(p);
-	for (int i = 0; i < SAMPLES; i++) {
+	for (int i = 0; bench_goes_on(begin, i, SAMPLES); i++) {
 		bench_ours(row, block_ours(cache));
 		bench_theirs(row, block_theirs(p));
 	}

@@ -2,9 +2,9 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """Has it become faster? Two builds in alternation.
 
-Usage: compare.py BUILD-DIRECTORY REVISION ROUNDS [ROW...]. Builds REVISION in a
-git worktree in BUILD-DIRECTORY/base, with the bench programs of this tree, so
-that both are measured alike. ROUNDS 0: as few as can show anything.
+Builds REVISION in a git worktree in BUILD-DIRECTORY/base, with the bench
+programs of this tree, so that both are measured alike. ROUNDS 0: as few as can
+show anything.
 
 In every round each topic is measured with both builds, one right after the
 other, the other one first every other time. Of a round a row has one figure a
@@ -16,6 +16,7 @@ sample of them). Rows are named as moved by the rule of Benjamini and Hochberg:
 of those named, one in a hundred is expected to be wrong.
 """
 
+import argparse
 import itertools
 import json
 import math
@@ -189,19 +190,30 @@ def show(result):
     print("beyond noise: " + (", ".join(moved) or "none"))
 
 
+def arguments_of():
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("build", type=pathlib.Path, metavar="BUILD-DIRECTORY")
+    parser.add_argument("revision", metavar="REVISION")
+    parser.add_argument("rounds", type=int, metavar="ROUNDS")
+    parser.add_argument("rows", nargs="*", metavar="ROW")
+    arguments = parser.parse_args()
+    try:
+        rows = wanted_rows(arguments.rows)
+    except ValueError as error:
+        parser.error(str(error))
+    topics = [topic for topic in topics_of(rows)
+              if arguments.rows or not topic.slow]
+    rows = [row for row in rows if any(t.has(row[0]) for t in topics)]
+    return arguments, topics, rows
+
+
 def main():
     end_orderly()
-    build = pathlib.Path(sys.argv[1]).resolve()
-    revision = git("rev-parse", "--verify", sys.argv[2] + "^{commit}")
-    words = sys.argv[4:]
-    try:
-        rows = wanted_rows(words)
-    except ValueError as error:
-        print(f"bench-compare: {error}", file=sys.stderr)
-        return 2
-    topics = [topic for topic in topics_of(rows) if words or not topic.slow]
-    rows = [row for row in rows if any(t.has(row[0]) for t in topics)]
-    rounds = int(sys.argv[3]) or rounds_for(len(rows))
+    arguments, topics, rows = arguments_of()
+    build = arguments.build.resolve()
+    revision = git("rev-parse", "--verify", arguments.revision + "^{commit}")
+    rounds = arguments.rounds or rounds_for(len(rows))
     base = build_base(build, revision)
     most = max(topic.huge for topic in topics)
     with huge_pages(most) as no_huge, \

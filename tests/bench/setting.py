@@ -29,12 +29,14 @@ class Topic:
     @huge: huge pages that it takes
     @must: it is nothing without them
     @slow: bench-compare leaves it out unless it is named
+    @limit: seconds after which it has failed
     """
     rows: tuple
     measure: object
     huge: int = 0
     must: bool = False
     slow: bool = False
+    limit: int = 240
 
     def has(self, row):
         return any(fnmatch.fnmatchcase(row, name) for name in self.rows)
@@ -83,6 +85,15 @@ def huge_pages(wanted):
 
 # ---- processes of our own ----
 
+def rounds(most, seconds=100):
+    """Numbers of rounds: fewer on a busy machine, but two at least."""
+    end = time.monotonic() + seconds
+    for i in range(most):
+        if i > 1 and time.monotonic() > end:
+            return
+        yield i
+
+
 def listens(path):
     with socket.socket(socket.AF_UNIX) as one:
         return one.connect_ex(str(path)) == 0
@@ -109,7 +120,11 @@ def server(arguments, path):
         yield process
     finally:
         process.terminate()
-        process.wait(60)
+        try:
+            process.wait(30)
+        finally:
+            process.kill()  # nothing, if it has ended
+            process.wait()
 
 
 class Daemon:
@@ -123,9 +138,11 @@ class Setting:
     """A build, and a folder that is gone afterwards.
 
     @disk: a folder on the file system of the build
-    @no_huge: why there are no huge pages; "": there are
+    @no_huge: why there are no huge pages for this topic; "": there are
+    @lacked: the same for any topic so far
     @curves: figures for the plots, by plot
     @absent: peers that were asked for and are not installed
+    @took: seconds, by the first row of a topic
     """
 
     def __init__(self, build, folder, disk, no_huge):
@@ -133,8 +150,10 @@ class Setting:
         self.folder = folder
         self.disk = disk
         self.no_huge = no_huge
+        self.lacked = no_huge
         self.curves = {}
         self.absent = set()
+        self.took = {}
         self.started = 0
         self.known = None
 

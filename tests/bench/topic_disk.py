@@ -9,7 +9,7 @@ import subprocess
 import tempfile
 import time
 
-from setting import Topic
+from setting import Topic, rounds
 
 PAIRS = 7
 CACHE = ["--cache", "big", "--layers", "32", "--heads", "8", "--k-row", "256",
@@ -61,7 +61,7 @@ def pairs(setting, daemon, label):
     subprocess.run([setting.build / "tests/helpers/kvwriter", *CACHE],
                    check=True, stdout=subprocess.DEVNULL,
                    env={**os.environ, "TREEKV_SOCKET": str(daemon.socket)})
-    for i in range(PAIRS + 1):
+    for i in rounds(PAIRS + 1):
         file.unlink(missing_ok=True)
         saved = setting.ctl(daemon, "snapshot", "big")
         size = saved[0]["bytes"]

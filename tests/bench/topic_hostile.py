@@ -7,7 +7,7 @@ import pathlib
 import subprocess
 import sys
 
-from setting import Topic, Unmeasured
+from setting import Topic, Unmeasured, rounds
 
 TREE = pathlib.Path(__file__).resolve().parents[2]
 CLIENT = TREE / "tests/integration/hostile.py"
@@ -45,7 +45,7 @@ def measure_hostile(setting):
         sides = ((ours, lambda: beside(hostile)),
                  (theirs, lambda: beside(busy)),
                  (alone, contextlib.nullcontext))
-        for _ in range(ROUNDS):
+        for _ in rounds(ROUNDS):
             for samples, company in sides:
                 with company():
                     step = setting.program("step", daemon.socket)["step"]
@@ -55,5 +55,6 @@ def measure_hostile(setting):
 
 
 TOPICS = [
-    Topic(("hostile", "hostile.*"), measure_hostile, huge=HUGE, slow=True),
+    Topic(("hostile", "hostile.*"), measure_hostile, huge=HUGE, slow=True,
+          limit=600),
 ]

@@ -42,7 +42,7 @@ TOPICS = [
     Topic(("attach.256", "attach.256.*"),
           lambda setting: measure_attach(setting, "attach.256", "require",
                                          256),
-          huge=ATTACH_HUGE, must=True, slow=True),
+          huge=ATTACH_HUGE, must=True, slow=True, limit=400),
     Topic(("attach.small", "attach.small.*"),
           lambda setting: measure_attach(setting, "attach.small", "never",
                                          64)),

@@ -2,10 +2,11 @@
 """treekv-run: through the daemon, against the full cache, whole prompts."""
 
 import pathlib
+import statistics
 import subprocess
 import sys
 
-from setting import Topic
+from setting import Topic, rounds
 
 TOKENS = 3000
 PAIRS = 5
@@ -20,7 +21,7 @@ def measure_run(setting):
     row = {"ours": [], "theirs": []}
     stalls = 0
     with setting.daemon(setting.pages) as daemon:
-        for i in range(PAIRS + 1):
+        for i in rounds(PAIRS + 1):
             ours = setting.run("--tokens", TOKENS, "--socket", daemon.socket)
             theirs = setting.run("--tokens", TOKENS, "--local")
             stalls += ours["stalls"]
@@ -47,12 +48,12 @@ def measure_full(setting):
     with setting.daemon(setting.pages) as daemon:
         for context in CONTEXTS:
             row = rows[f"run.full.{context}"]
-            for _ in range(FULL_PAIRS):
+            for _ in rounds(FULL_PAIRS, 40):
                 row["ours"].append(rate(context, "--socket", daemon.socket))
                 row["theirs"].append(rate(context, "--local", "--policy",
                                           "full", "--budget", context))
     setting.curves["full"] = [
-        [n, *(sorted(rows[f"run.full.{n}"][side])[FULL_PAIRS // 2]
+        [n, *(statistics.median(rows[f"run.full.{n}"][side])
               for side in ("ours", "theirs"))] for n in CONTEXTS]
     return rows
 
@@ -83,7 +84,7 @@ def measure_prompt(setting, name, model, tokens):
         row = rows[f"{name}.{threads}"] = {"ours": [], "theirs": []}
         same = [*model, "--local", "--policy", "full", "--tokens", tokens,
                 "--budget", tokens, "--threads", threads]
-        for _ in range(PAIRS if not model else 3):
+        for _ in rounds(PAIRS if not model else 3, 60):
             ours = setting.run(*same, "--prefill")
             theirs = setting.run(*same)
             if ours["logits"] != theirs["logits"]:
@@ -108,7 +109,7 @@ def measure_large(setting):
 
 TOPICS = [
     Topic(("run", "stalls.run"), measure_run, huge=8),
-    Topic(("run.full.*",), measure_full, huge=8),
+    Topic(("run.full.*",), measure_full, huge=8, limit=400),
     Topic(("prefill.1", "prefill.2"), measure_prefill),
-    Topic(("prefill.large.*",), measure_large, slow=True),
+    Topic(("prefill.large.*",), measure_large, slow=True, limit=400),
 ]

@@ -15,7 +15,7 @@ import termios
 import threading
 import time
 
-from setting import Topic, Unmeasured
+from setting import Topic, Unmeasured, rounds
 
 IDLE_SECONDS = 10
 IDLE_CACHES = 1000
@@ -86,7 +86,7 @@ def watched_pairs(setting, daemon):
             run("ours")
 
     run(None)
-    for i in range(WATCH_PAIRS):
+    for i in rounds(WATCH_PAIRS):
         if i % 2:
             watched()
         run("theirs")
