@@ -108,8 +108,8 @@ pure_objs := $(patsubst %,$(O)/daemon/%.o,order compact compact_prompt) \
 queue_objs := $(O)/daemon/park_queue.o
 daemon_objs := $(patsubst %.c,$(O)/%.o,$(filter-out daemon/main.c,\
 	$(wildcard daemon/*.c))) $(proto_objs)
-lib_objs := $(patsubst %,$(O)/client/%.o,cache conn error fork inbox lease \
-	name open prefill probe reader writer) $(choice_objs) $(proto_objs)
+lib_objs := $(patsubst %,$(O)/client/%.o,cache conn dense error fork inbox \
+	lease name open prefill probe reader writer) $(choice_objs) $(proto_objs)
 local_objs := $(O)/client/local.o $(pure_objs)
 ctl_objs := $(patsubst %,$(O)/client/%.o,budget ctl doctor events hugepages \
 	json keep map owner persist quota replay replay_print replay_step \
