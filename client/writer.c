@@ -19,6 +19,7 @@
 #include "proto/probe.h"
 
 #define LINE	    64
+#define ROW_ASKED   512 /* bytes of a row that are asked for ahead */
 #define PROGRESS_MS 50 /* between two of the probe progress */
 
 uint32_t cache_slot(const struct treekv_cache *cache, uint32_t layer,
@@ -317,6 +318,52 @@ int treekv_step_begin(struct treekv_cache *cache, const uint32_t *ids,
 	return 0;
 }
 
+static void ask_row(const uint8_t *row, size_t size)
+{
+	size = size < ROW_ASKED ? size : ROW_ASKED;
+	for (size_t i = 0; i < size; i += LINE)
+		__builtin_prefetch(row + i, 1);
+}
+
+/*
+ * What the j-th token of a step is written to lies somewhere else in every head:
+ * asked for in all of them at once, it comes at once.
+ */
+static void ask_slots(const struct treekv_cache *cache, uint32_t layer,
+		      uint32_t j)
+{
+	const struct cache_layer *at = &cache->layer[layer];
+	uint64_t i = cache->tail + j - cache->base_tail;
+
+	for (uint32_t h = 0; h < cache->spec.kv_heads; h++) {
+		const struct cache_head *head = cache_head_at(cache, layer, h);
+		uint32_t slot = cache_slot(cache, layer, head, i);
+		size_t own = slot - at->at.parent_capacity;
+
+		ask_row(head->k + own * cache->spec.k_row, cache->spec.k_row);
+		ask_row(head->v + own * cache->spec.v_row, cache->spec.v_row);
+		__builtin_prefetch(&head->score[0][slot], 1);
+		__builtin_prefetch(&head->score[1][slot], 1);
+		__builtin_prefetch(&head->since[slot], 1);
+		__builtin_prefetch(&head->token[slot], 1);
+		__builtin_prefetch(&head->rank[slot], 1);
+	}
+}
+
+/* The entries that say where the step's tokens go in a layer to come. */
+static void ask_entries(const struct treekv_cache *cache, uint32_t layer)
+{
+	uint64_t i = cache->tail - cache->base_tail;
+
+	if (layer == cache->spec.layers)
+		return;
+	i += cache->layer[layer].base_live;
+	for (uint32_t h = 0; h < cache->spec.kv_heads; h++)
+		__builtin_prefetch((const char *)cache_head_at(cache, layer, h)
+					   ->order[cache->generation & 1] +
+				   i * cache->spec.entry_size);
+}
+
 /*
  * Readies the slot of the step's j-th token; returns its number among the own
  * slots: what is free is never the parent's.
@@ -360,7 +407,9 @@ int treekv_append_at(struct treekv_cache *cache, uint32_t layer, void **k,
 
 	if (r)
 		return r;
-	for (uint32_t j = 0; j < cache->step; j++)
+	ask_entries(cache, layer + 1);
+	for (uint32_t j = 0; j < cache->step; j++) {
+		ask_slots(cache, layer, j);
 		for (uint32_t h = 0; h < heads; h++) {
 			struct cache_head *head =
 				cache_head_at(cache, layer, h);
@@ -369,6 +418,7 @@ int treekv_append_at(struct treekv_cache *cache, uint32_t layer, void **k,
 			*k++ = head->k + slot * cache->spec.k_row;
 			*v++ = head->v + slot * cache->spec.v_row;
 		}
+	}
 	cache->layer[layer].appended = true;
 	return cache_check_lease(cache);
 }
@@ -383,7 +433,9 @@ int treekv_append(struct treekv_cache *cache, uint32_t layer, const void *k,
 
 	if (r)
 		return r;
-	for (uint32_t j = 0; j < cache->step; j++)
+	ask_entries(cache, layer + 1);
+	for (uint32_t j = 0; j < cache->step; j++) {
+		ask_slots(cache, layer, j);
 		for (uint32_t h = 0; h < heads; h++) {
 			struct cache_head *head =
 				cache_head_at(cache, layer, h);
@@ -394,6 +446,7 @@ int treekv_append(struct treekv_cache *cache, uint32_t layer, const void *k,
 			k_from += k_row;
 			v_from += v_row;
 		}
+	}
 	cache->layer[layer].appended = true;
 	return cache_check_lease(cache);
 }
