@@ -21,6 +21,8 @@
 
 #define TILE  4 /* slots, or rows of a matrix */
 #define HEADS 4 /* query heads at a time, at most */
+#define AHEAD 16 /* rows from the one that is computed to the one asked for */
+#define BLOCK 32 /* rows of values whose parts are added in turn */
 
 /* Rows of a tile, converted. */
 typedef float tile_room[KERNEL_HEAD_DIM_MAX];
@@ -238,6 +240,24 @@ SIMD_INLINE const void *row_at(const struct place *place, uint32_t slot)
 }
 
 /*
+ * The row that is AHEAD of the i-th is asked for: where rows are missing between
+ * others, the processor does not see by itself where the next ones are. Into the
+ * second cache: what is asked of the nearest keeps others waiting there.
+ */
+SIMD_INLINE void row_ask(const struct kernel_attend *a,
+			 const struct place *place, uint32_t i)
+{
+	size_t size = a->head_dim * (a->dtype == TREEKV_F32 ? 4 : 2);
+	const char *at;
+
+	if (i + AHEAD >= a->n_live)
+		return;
+	at = row_at(place, a->live[i + AHEAD]);
+	for (size_t line = 0; line < size; line += 64)
+		__builtin_prefetch(at + line, 0, 2);
+}
+
+/*
  * Four live rows as floats, from element @from on: where they lie, or
  * converted into @room. @first is the first; beyond the last it is repeated.
  */
@@ -298,6 +318,7 @@ SIMD_INLINE void scores_tile(const struct kernel_attend *a, tile_room *room,
 		uint32_t rank = a->view->rank[a->live[at]];
 		const float *turn = a->rope + (size_t)rank * a->head_dim;
 
+		row_ask(a, place, first + i);
 		for (uint32_t d = 0; d < vectors; d++) {
 			vec key = rotate(vec_load(row[i] + d * LANES),
 					 vec_load(turn + d * LANES));
@@ -369,24 +390,37 @@ static void weigh(const struct kernel_attend *a, uint32_t head)
 		       a->by_rank);
 }
 
+/* Rows of a block, of which the parts of their elements are added in turn. */
+struct block {
+	uint32_t first;
+	uint32_t end;
+};
+
 /* Elements @from on, @vectors of them, of @heads outputs. */
 SIMD_INLINE void values_part(const struct kernel_attend *a, tile_room *room,
-			     uint32_t head, int heads, uint32_t from,
-			     int vectors)
+			     struct block block, uint32_t head, int heads,
+			     uint32_t from, int vectors)
 {
 	const struct place place = values_of(a->view);
 	const float *dense = a->dense + head * a->stride;
-	vec sum[HEADS][4] = { 0 };
+	float *out = a->out + head * a->head_dim + from;
+	vec sum[HEADS][4];
 
-	for (uint32_t first = 0; first < a->n_live; first += TILE) {
+	for (int h = 0; h < heads; h++)
+		for (int d = 0; d < vectors; d++)
+			sum[h][d] = vec_load(out + (uint32_t)h * a->head_dim +
+					     (uint32_t)d * LANES);
+	for (uint32_t first = block.first; first < block.end; first += TILE) {
 		const float *row[TILE];
-		uint32_t left = a->n_live - first;
+		uint32_t left = block.end - first;
 
 		rows_load(row, room, a, &place, first, from,
 			  (uint32_t)vectors * LANES);
 		for (uint32_t i = 0; i < TILE && i < left; i++) {
 			const float *of = dense + first + i;
 
+			if (!from)
+				row_ask(a, &place, first + i);
 			for (int h = 0; h < heads; h++) {
 				float w = of[(size_t)h * a->stride];
 
@@ -399,22 +433,37 @@ SIMD_INLINE void values_part(const struct kernel_attend *a, tile_room *room,
 	}
 	for (int h = 0; h < heads; h++)
 		for (int d = 0; d < vectors; d++)
-			vec_store(a->out + (head + (uint32_t)h) * a->head_dim +
-					  from + (uint32_t)d * LANES,
+			vec_store(out + (uint32_t)h * a->head_dim +
+					  (uint32_t)d * LANES,
 				  sum[h][d]);
 }
 
-SIMD_INLINE void values(const struct kernel_attend *a, tile_room *room,
-			uint32_t head, int heads)
+SIMD_INLINE void values_block(const struct kernel_attend *a, tile_room *room,
+			      struct block block, uint32_t head, int heads)
 {
 	uint32_t from = 0;
 
 	for (; from + 4 * LANES <= a->head_dim; from += 4 * LANES)
-		values_part(a, room, head, heads, from, 4);
+		values_part(a, room, block, head, heads, from, 4);
 	for (; from + 2 * LANES <= a->head_dim; from += 2 * LANES)
-		values_part(a, room, head, heads, from, 2);
+		values_part(a, room, block, head, heads, from, 2);
 	for (; from < a->head_dim; from += LANES)
-		values_part(a, room, head, heads, from, 1);
+		values_part(a, room, block, head, heads, from, 1);
+}
+
+/* A block at a time, so that a row is in the nearest cache for all its parts. */
+SIMD_INLINE void values(const struct kernel_attend *a, tile_room *room,
+			uint32_t head, int heads)
+{
+	struct block block = { 0 };
+
+	memset(a->out + head * a->head_dim, 0,
+	       (uint32_t)heads * a->head_dim * sizeof(*a->out));
+	for (; block.first < a->n_live; block.first = block.end) {
+		block.end = block.first + BLOCK;
+		block.end = block.end < a->n_live ? block.end : a->n_live;
+		values_block(a, room, block, head, heads);
+	}
 }
 
 static float element(const struct kernel_attend *a, const void *row, uint32_t d)
