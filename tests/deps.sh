@@ -19,7 +19,8 @@ packages()
 	demo) echo bible-kjv bible-kjv-text python3 ;;
 	check)
 		echo libcmocka-dev python3 spin mandoc libmicrohttpd12 curl \
-			python3-prometheus-client e2fsprogs mount bpftrace tmux
+			python3-prometheus-client e2fsprogs mount bpftrace tmux \
+			qemu-user binutils
 		;;
 	coverage) echo lcov ;;
 	valgrind) echo valgrind ;;
