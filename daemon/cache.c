@@ -412,7 +412,7 @@ void cache_rows_swap(struct cache *cache, struct cache_rows *rows)
 	if (rows->writable)
 		segment_unmap(rows->writable, rows->size);
 	cache->rows_fd = rows->fd;
-	__atomic_store_n(&cache->rows, rows->rows, __ATOMIC_RELEASE);
+	atomic_store_explicit(&cache->rows, rows->rows, memory_order_release);
 	__atomic_store_n(&cache->holed, false, __ATOMIC_RELEASE);
 	*rows = old;
 }

@@ -7,6 +7,7 @@
 #ifndef TREEKVD_CACHE_H
 #define TREEKVD_CACHE_H
 
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <sys/types.h>
@@ -47,7 +48,7 @@ struct cache {
 	uint64_t rows_size;
 	uint64_t index_size;
 	struct shm_index *index;
-	const struct shm_rows *rows;
+	const struct shm_rows *_Atomic rows; /* a worker may exchange them */
 	struct lease *lease; /* NULL: nobody writes */
 	bool barred; /* but for whom the index names: he cannot be watched */
 	struct worker *worker;

@@ -13,6 +13,7 @@
 #include "daemon/keep.h"
 #include "daemon/owner.h"
 #include "daemon/park.h"
+#include "daemon/persist.h"
 #include "proto/barrier.h"
 
 #define TTL_MAX (UINT64_C(1) << 32) /* seconds: more is for ever */
@@ -107,6 +108,12 @@ void keep_on_keep(struct conn *conn, uint64_t id, const Treekv__Keep *request)
 	if (cache->ephemeral) {
 		control_refuse(conn, id, -EINVAL,
 			       "cache %s is ephemeral: it ends with its lease",
+			       cache->name);
+		return;
+	}
+	if (persist_is_loading(cache)) { /* the flags are the worker's */
+		control_refuse(conn, id, -EBUSY,
+			       "cache %s is being restored; try again",
 			       cache->name);
 		return;
 	}

@@ -11,6 +11,7 @@ import re
 import signal
 import subprocess
 import tempfile
+import time
 
 SHAPES = [[], ["--policy", "h2o", "--slack", "64"], ["--layers", "5"],
           ["--policy", "streaming"]]
@@ -39,6 +40,7 @@ class Guest:
         self.name = name
         self.prefix = prefix
         self.floor = floor  # tokens that were committed before it
+        self.begun = time.time()
         # Not a pipe, which nobody would read until the end.
         self.out = tempfile.TemporaryFile("w+")
         self.process = subprocess.Popen(command, stdout=self.out,
@@ -157,6 +159,9 @@ class Sharing:
             self.totals["readers refused"] += 1
         elif code == 3 and NO_ROOM.search(errors):
             self.totals["guests without room"] += 1
+        elif (code == 1 and guest.kind == "read" and
+              self.torture.was_spoilt_since(guest.name, guest.begun)):
+            self.totals["readers of holes"] += 1
         elif code == 3 and guest.is_late(errors):
             self.totals["forks of dropped prefixes"] += 1
         elif code:

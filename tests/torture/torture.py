@@ -429,6 +429,12 @@ class Torture:
                    for c in self.caches if c.name == name
                    for begin, end in c.spoilt)
 
+    def was_spoilt_since(self, name, begun):
+        """Was there a hole in it while somebody looked on, from then on?"""
+        return any(end is None or end >= begun
+                   for c in self.caches if c.name == name
+                   for _, end in c.spoilt)
+
     def check_log(self):
         with open(os.path.join(self.directory, "log")) as log:
             for line in log:
