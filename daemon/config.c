@@ -104,6 +104,16 @@ const struct option_row config_options[] = {
 	  .words = log_level_words,
 	  .offset = offsetof(struct config, log_level),
 	  .live = true },
+	{ .name = "busy-poll",
+	  .metavar = "MICROSECONDS",
+	  .text = "0",
+	  .help = "stay awake that long after a request for the next one: a "
+		  "sleeping processor takes longer to wake than most requests "
+		  "take; 0: sleep at once",
+	  .type = OPTION_NUMBER,
+	  .min = 0,
+	  .max = 1000000,
+	  .offset = offsetof(struct config, busy_poll) },
 	{ .name = "snapshot-every",
 	  .metavar = "SECONDS",
 	  .text = "0",

@@ -38,6 +38,7 @@ struct config {
 	int huge_pages;
 	uint32_t workers;
 	int log_level;
+	uint32_t busy_poll; /* microseconds */
 	uint32_t snapshot_every; /* seconds, 0: never */
 	uint64_t snapshot_rate; /* bytes a second, 0: no limit */
 	int snapshot_on_stop;

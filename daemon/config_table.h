@@ -8,7 +8,7 @@
 #include <stdint.h>
 #include <stdio.h>
 
-#define CONFIG_OPTIONS 26
+#define CONFIG_OPTIONS 27
 
 enum option_type {
 	OPTION_PATH,

@@ -32,6 +32,7 @@
 #include <sys/utsname.h>
 #include <unistd.h>
 
+#include "daemon/clock.h"
 #include "daemon/log.h"
 #include "daemon/loop.h"
 
@@ -407,6 +408,26 @@ static int loop_enter(struct loop *loop, unsigned int wait)
 	return r < 0 && !is_passing(r) ? r : 0;
 }
 
+/*
+ * Waits awake, for a while: for who asks again at once, and others' processors
+ * sleep deeply. Who shares this one may run in between. Return: is there more?
+ */
+static bool stay_awake(struct loop *loop)
+{
+	uint64_t asleep_at = clock_ns() + loop->awake_ns;
+	int r;
+
+	if (!loop->awake_ns)
+		return false;
+	do {
+		r = io_uring_submit_and_get_events(&loop->ring);
+		if (r < 0 || io_uring_cq_ready(&loop->ring))
+			return true;
+		sched_yield();
+	} while (clock_ns() < asleep_at);
+	return false;
+}
+
 int loop_turn(struct loop *loop)
 {
 	int r = loop_enter(loop, 1);
@@ -428,6 +449,8 @@ int loop_run(struct loop *loop)
 			more = loop->idle(loop);
 			loop->delivering = false;
 		}
+		if (!more && !loop->stop)
+			more = stay_awake(loop);
 		r = loop_enter(loop, more || loop->stop ? 0 : 1);
 	}
 	return r;

@@ -36,6 +36,7 @@ struct loop {
 	/* Called when every completion at hand is done, before sleeping. */
 	bool (*idle)(struct loop *loop); /* true: there is more to do */
 	bool delivering;
+	uint64_t awake_ns; /* after a completion, before sleeping; 0: none */
 	atomic_uint posts; /* come in from other threads */
 };
 

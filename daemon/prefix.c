@@ -33,6 +33,7 @@
 #define BUCKETS_MAX	(UINT32_C(1) << 22)
 #define BLOCK_BYTES	(PREFIX_BLOCK * sizeof(uint32_t))
 #define PREFETCH_BLOCKS 4 /* one in as many is probed first */
+#define PAGE_BLOCKS	64 /* whose ids fill a page */
 #define PATH_BLOCKS	UINT32_C(16384) /* of a prompt that are looked at */
 
 struct prefix_bucket {
@@ -46,6 +47,7 @@ struct prefix_node {
 	struct prefix_node **link; /* what points here */
 	uint64_t hash;
 	struct prefix *prefix;
+	const uint32_t *ids; /* the prefix's, to be asked for before it */
 };
 
 /* What one search has worked out. */
@@ -177,6 +179,7 @@ static void add_node(struct prefixes *all, struct prefix *prefix,
 {
 	node->hash = hash;
 	node->prefix = prefix;
+	node->ids = prefix->ids;
 	link_node(all, node);
 	if (++all->nodes > all->buckets)
 		grow(all);
@@ -269,14 +272,28 @@ static bool is_wanted(const struct search *s, const struct prefix *prefix,
 	       (!prompt->may_have || prompt->may_have(prefix, prompt->arg));
 }
 
+/* The first line of each of the first pages; the others follow by themselves. */
+static void prefetch_ids(const struct prefix_node *node, uint32_t blocks)
+{
+	const char *ids = (const char *)node->ids;
+
+	for (uint32_t i = 0; i < blocks && i < 4 * PAGE_BLOCKS;
+	     i += PAGE_BLOCKS)
+		__builtin_prefetch(ids + i * BLOCK_BYTES);
+}
+
 static const struct prefix *find_blocks(const struct search *s, uint32_t i)
 {
 	const struct prefix_node *node = first_of(s->all, s->path[i]);
 
-	for (; node; node = node->next)
-		if (node->hash == s->path[i] && is_block(node, i) &&
+	for (; node; node = node->next) {
+		if (node->hash != s->path[i])
+			continue;
+		prefetch_ids(node, i);
+		if (is_block(node, i) &&
 		    is_wanted(s, node->prefix, (uint64_t)i * PREFIX_BLOCK))
 			return node->prefix;
+	}
 	return NULL;
 }
 

@@ -167,6 +167,7 @@ int control_start(const struct config *config, const char **why)
 	r = loop_init(&treekvd.loop, CONTROL_RING, why);
 	if (r)
 		goto no_loop;
+	treekvd.loop.awake_ns = (uint64_t)config->busy_poll * 1000;
 	r = start(config, why);
 	if (r)
 		goto not_started;

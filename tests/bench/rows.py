@@ -53,6 +53,10 @@ def round_trips():
                at_most(1))
     yield ("lookup.part", "the same, known up to token 800",
            "an echo of as many bytes", "us", at_most(2))
+    yield ("lookup.awake", "lookup.whole by a daemon with busy-poll 200 us",
+           "an echo of as many bytes", "us", at_most(2))
+    yield ("lookup.awake.us", "the same, by itself", None, "us",
+           is_at_most(15))
     yield ("lookup.miss", "the same, not known", "an echo of as many bytes",
            "us", at_most(2))
     yield "request.stats", "stats", "a bare echo", "us", None

@@ -16,6 +16,14 @@ def measure_lookup(setting):
         return setting.program("lookup", daemon.socket, redis or "")
 
 
+def measure_awake(setting):
+    with setting.daemon("never", "--busy-poll", "200") as daemon:
+        rows = setting.program("lookup", daemon.socket)
+    row = rows["lookup.whole"]
+    alone = {"ours": row["ours"], "theirs": []}
+    return {"lookup.awake": row, "lookup.awake.us": alone}
+
+
 def measure_attach(setting, label, pages, size):
     file = setting.disk / "attach"
     with setting.daemon(pages) as daemon, setting.redis() as redis, \
@@ -35,7 +43,9 @@ def measure_create(setting):
 TOPICS = [
     Topic(("machine.*",), lambda setting: setting.program("machine"), huge=1),
     Topic(("request.*",), measure_request),
-    Topic(("lookup.*",), measure_lookup),
+    Topic(("lookup.whole", "lookup.whole.*", "lookup.part", "lookup.miss"),
+          measure_lookup),
+    Topic(("lookup.awake", "lookup.awake.us"), measure_awake),
     Topic(("attach.64", "attach.64.*"),
           lambda setting: measure_attach(setting, "attach.64", "require", 64),
           huge=ATTACH_HUGE, must=True),

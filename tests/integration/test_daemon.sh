@@ -186,6 +186,44 @@ is_quiet()
 	cmp -s "$dir/quiet.1" "$dir/quiet.2"
 }
 
+# how often the control thread has gone to sleep
+sleeps()
+{
+	sed -n 's/^voluntary_ctxt_switches:[^0-9]*//p' "/proc/$daemon/status"
+}
+
+# Two requests in a row, and it has not slept in between.
+is_awake()
+{
+	"$treekvctl" status >"$dir/out" || return 1
+	slept=$(sleeps)
+	"$treekvctl" status >"$dir/out" && [ "$(sleeps)" = "$slept" ]
+}
+
+is_asleep()
+{
+	grep -q '^State:.*S' "/proc/$daemon/status"
+}
+
+test_busy_poll()
+{
+	start_daemon --busy-poll 0
+	check "a daemon that need not be awake sleeps" wait_for is_asleep
+	if is_awake; then
+		not_ok "and does so between two requests"
+	else
+		ok "and does so between two requests"
+	fi
+	stop_daemon
+	start_daemon --busy-poll 1000000
+	check "one that waits for more stays awake" wait_for is_awake
+	check "and sleeps in the end" wait_for is_asleep
+	stop_daemon
+	refused "a second is the longest" \
+		"busy-poll cannot be '1000001'; it is a number from 0 to 1000000" \
+		"$treekvd" --busy-poll 1000001
+}
+
 test_idle()
 {
 	if grep -q __tsan_init "$treekvd"; then
@@ -348,5 +386,6 @@ test_stop
 test_pool
 for n in 40 41 42; do test_descriptors $n; done
 test_stale_socket
+test_busy_poll
 test_no_ring
 exit $failed

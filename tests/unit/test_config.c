@@ -223,7 +223,7 @@ static void test_refused_flags_say_why(void **state)
 		"--wrokers", "2",
 		"treekvd: there is no option '--wrokers'; there are "
 		"--socket, --state-dir, --pool, --huge-pages, "
-		"--workers, --log-level, --snapshot-every, "
+		"--workers, --log-level, --busy-poll, --snapshot-every, "
 		"--snapshot-rate, --snapshot-on-stop, "
 		"--snapshot-limit, --restore, --high-water, --ready, "
 		"--reclaim-named, --reclaim-anonymous, --reclaim-frozen, "
@@ -234,7 +234,7 @@ static void test_refused_flags_say_why(void **state)
 		"here", NULL,
 		"treekvd: there is no option 'here'; there are "
 		"--socket, --state-dir, --pool, --huge-pages, "
-		"--workers, --log-level, --snapshot-every, "
+		"--workers, --log-level, --busy-poll, --snapshot-every, "
 		"--snapshot-rate, --snapshot-on-stop, "
 		"--snapshot-limit, --restore, --high-water, --ready, "
 		"--reclaim-named, --reclaim-anonymous, --reclaim-frozen, "
@@ -274,7 +274,7 @@ static void test_refused_files_name_the_line(void **state)
 		"# x\nworker = 2\n",
 		"2: there is no option 'worker'; there are "
 		"socket, state-dir, pool, huge-pages, workers, "
-		"log-level, snapshot-every, snapshot-rate, "
+		"log-level, busy-poll, snapshot-every, snapshot-rate, "
 		"snapshot-on-stop, snapshot-limit, restore, high-water, "
 		"ready, reclaim-named, reclaim-anonymous, reclaim-frozen, "
 		"metrics, metrics-tenants, quota-bytes, quota-caches, "
@@ -283,7 +283,7 @@ static void test_refused_files_name_the_line(void **state)
 		"config = /etc/other\n",
 		"1: there is no option 'config'; there are "
 		"socket, state-dir, pool, huge-pages, workers, "
-		"log-level, snapshot-every, snapshot-rate, "
+		"log-level, busy-poll, snapshot-every, snapshot-rate, "
 		"snapshot-on-stop, snapshot-limit, restore, high-water, "
 		"ready, reclaim-named, reclaim-anonymous, reclaim-frozen, "
 		"metrics, metrics-tenants, quota-bytes, quota-caches, "
