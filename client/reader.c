@@ -130,7 +130,7 @@ static uint64_t load_commit(struct treekv_cache *cache)
 {
 	const struct shm_index *index = cache->index;
 
-	/* Pairs with the release in cache_freeze(). */
+	/* Pairs with the release in cache_mark(). */
 	cache->frozen = shm_load32_acquire(&index->flags) & SHM_CACHE_FROZEN;
 	if (cache->frozen)
 		return shm_commit_pack(index->frozen_tail,

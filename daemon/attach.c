@@ -291,8 +291,8 @@ static bool attach_writer(struct conn *conn, uint64_t id, struct cache *cache,
 
 	if (takeover_holds(cache) || freeze_holds(cache))
 		control_refuse(conn, id, -EBUSY,
-			       "the lease of cache %s is being broken, or it "
-			       "over, or it is being frozen; try again",
+			       "the lease of cache %s is being broken, or it is "
+			       "being handed over or frozen; try again",
 			       cache->name);
 	else if (cache_is_frozen(cache))
 		control_refuse(conn, id, -EROFS,

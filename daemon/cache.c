@@ -215,6 +215,14 @@ out:
 	return r;
 }
 
+void cache_mark(struct cache *cache, uint32_t flag, bool set)
+{
+	uint32_t *flags = &cache->index->flags;
+
+	/* Pairs with the acquire in cache_is_frozen(), and in readers. */
+	shm_store32_release(flags, set ? *flags | flag : *flags & ~flag);
+}
+
 void cache_set_owner(struct cache *cache, const struct access_what *what,
 		     bool shared)
 {
@@ -222,10 +230,7 @@ void cache_set_owner(struct cache *cache, const struct access_what *what,
 	cache->gid = cache->index->gid = what->gid;
 	cache->mode = cache->index->mode = what->mode;
 	cache->shared = shared;
-	if (shared)
-		cache->index->flags |= SHM_CACHE_SHARED;
-	else
-		cache->index->flags &= ~(uint32_t)SHM_CACHE_SHARED;
+	cache_mark(cache, SHM_CACHE_SHARED, shared);
 }
 
 static void adopt_fields(struct cache *cache, struct shm_index *index,
@@ -449,7 +454,7 @@ static const struct shm_buffer *newest(const struct cache *cache)
 
 bool cache_is_frozen(const struct cache *cache)
 {
-	/* Pairs with the release in cache_freeze(). */
+	/* Pairs with the release in cache_mark(). */
 	return shm_load32_acquire(&cache->index->flags) & SHM_CACHE_FROZEN;
 }
 
@@ -494,8 +499,7 @@ int cache_freeze(struct cache *cache)
 	index->frozen_tail = shm_commit_tail(commit);
 	index->frozen_parity = shm_commit_parity(commit);
 	shm_store_relaxed(&index->last_used, time(NULL));
-	/* Pairs with the acquire in cache_is_frozen(), and in readers. */
-	shm_store32_release(&index->flags, index->flags | SHM_CACHE_FROZEN);
+	cache_mark(cache, SHM_CACHE_FROZEN, true);
 	return 0;
 }
 

@@ -100,6 +100,13 @@ static inline struct access_what cache_what(const struct cache *cache)
 	return (struct access_what){ cache->uid, cache->gid, cache->mode };
 }
 
+/*
+ * Sets or clears a SHM_CACHE_* flag in the index, where the worker and clients
+ * read it. Who loads a snapshot has the flags for as long as that takes, and else
+ * the control thread.
+ */
+void cache_mark(struct cache *cache, uint32_t flag, bool set);
+
 /* Makes it somebody's, and records that. */
 void cache_set_owner(struct cache *cache, const struct access_what *what,
 		     bool shared);

@@ -272,9 +272,9 @@ static void own(struct cache *cache, const struct conn_peer *peer,
 	cache->ephemeral = wish->ephemeral;
 	cache->index->ttl = wish->ttl;
 	if (cache->ephemeral)
-		cache->index->flags |= SHM_CACHE_EPHEMERAL;
+		cache_mark(cache, SHM_CACHE_EPHEMERAL, true);
 	if (wish->anonymous)
-		cache->index->flags |= SHM_CACHE_ANONYMOUS;
+		cache_mark(cache, SHM_CACHE_ANONYMOUS, true);
 	shm_store_relaxed(&cache->index->epoch, 1);
 	if (wish->fork)
 		cache_set_parent(cache, wish->fork->parent);

@@ -241,7 +241,7 @@ static void fill_index(const struct carried *c)
 	index->parent_inode = cache_rows_inode(plan->parent);
 	index->parent_ids = plan->parent->index->spec.ids;
 	if (plan->evict_prefix)
-		index->flags |= SHM_CACHE_EVICT_PREFIX;
+		cache_mark(c->child, SHM_CACHE_EVICT_PREFIX, true);
 	for (uint32_t l = 0; l < index->spec.layers; l++) {
 		level[l].n_live = live_of(plan, l);
 		for (uint32_t h = 0; h < index->spec.kv_heads; h++)

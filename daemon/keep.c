@@ -93,7 +93,6 @@ void keep_on_keep(struct conn *conn, uint64_t id, const Treekv__Keep *request)
 {
 	struct owner_subject of;
 	struct cache *cache;
-	uint32_t flags;
 
 	if (owner_find(&of, conn, id, request->name))
 		return;
@@ -117,11 +116,8 @@ void keep_on_keep(struct conn *conn, uint64_t id, const Treekv__Keep *request)
 			       cache->name);
 		return;
 	}
-	flags = cache->index->flags & ~(uint32_t)SHM_CACHE_PINNED;
 	if (request->has_pinned)
-		shm_store32_relaxed(&cache->index->flags,
-				    request->pinned ? flags | SHM_CACHE_PINNED :
-						      flags);
+		cache_mark(cache, SHM_CACHE_PINNED, request->pinned);
 	if (request->has_ttl)
 		shm_store_relaxed(&cache->index->ttl, request->ttl);
 	keep.limited |= request->has_ttl;

@@ -140,8 +140,7 @@ void control_leave(struct cache *cache)
 void control_drop(struct cache *cache)
 {
 	/* Recorded first: a daemon that adopts it must not bring it back. */
-	shm_store32_release(&cache->index->flags,
-			    cache->index->flags | SHM_CACHE_DROPPED);
+	cache_mark(cache, SHM_CACHE_DROPPED, true);
 	crash_at(CRASH_DROP_MARKED);
 	lookup_remove(cache);
 	store_unname(&treekvd.store, cache);

@@ -191,8 +191,7 @@ static void go(struct cache *cache)
 	if (entry)
 		entry->parked = true;
 	store_parked(&treekvd.store, cache, false);
-	shm_store32_relaxed(&cache->index->flags,
-			    cache->index->flags | SHM_CACHE_PARKED);
+	cache_mark(cache, SHM_CACHE_PARKED, true);
 	event_parked(cache);
 	control_drop(cache);
 	crash_at(CRASH_PARK_DROPPED);

@@ -48,7 +48,7 @@ SHAPES = [[], ["--policy", "h2o", "--slack", "64"], ["--layers", "5"],
 # What a writer may be refused with, and what it is counted as.
 REFUSALS = {
     "leases lost": re.compile("the lease of cache \\S+ (was broken|is lost)"),
-    "breaks met": re.compile("lease of cache \\S+ is being broken; try again"),
+    "breaks met": re.compile("lease of cache \\S+ is being broken.*; try again"),
     "finding no room": re.compile("the pool is used up: .* no idle cache"),
     "creations met": re.compile("cache \\S+ is being created"),
     **owners.REFUSALS,
