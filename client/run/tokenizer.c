@@ -178,6 +178,13 @@ int tokenizer_open(struct tokenizer **ret, const char *path, uint32_t vocab)
 	struct tokenizer *t;
 	int r;
 
+	if (vocab <= TOKENIZER_EOS) {
+		fprintf(stderr,
+			"treekv-run: the model's vocabulary is %u, but tokens "
+			"%d and %d begin and end a text: take another model\n",
+			vocab, TOKENIZER_BOS, TOKENIZER_EOS);
+		return -EINVAL;
+	}
 	t = calloc(1, sizeof(*t));
 	if (!t) {
 		fputs("treekv-run: out of memory\n", stderr);

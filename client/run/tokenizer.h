@@ -20,7 +20,7 @@ struct tokenizer;
  * tokenizer_open - load a tokenizer
  * @ret: the tokenizer
  * @path: a file, or NULL: the embedded one
- * @vocab: tokens it must have, the model's
+ * @vocab: tokens it must have, the model's; BOS and EOS are among them
  *
  * Return: 0, or a negative errno with the fault on stderr.
  */
