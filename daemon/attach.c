@@ -290,10 +290,11 @@ static bool attach_writer(struct conn *conn, uint64_t id, struct cache *cache,
 	bool created = nonce && cache->index->create_nonce == nonce;
 
 	if (takeover_holds(cache) || freeze_holds(cache))
-		control_refuse(conn, id, -EBUSY,
-			       "the lease of cache %s is being broken, or it is "
-			       "being handed over or frozen; try again",
-			       cache->name);
+		control_refuse(
+			conn, id, -EBUSY,
+			"the lease of cache %s is being broken, or it is "
+			"being handed over or frozen; try again",
+			cache->name);
 	else if (cache_is_frozen(cache))
 		control_refuse(conn, id, -EROFS,
 			       "cache %s is frozen: nobody writes it any more; "
