@@ -261,6 +261,9 @@ static int listener_init(struct listener *listener, const char *path,
 	} else {
 		listener->socket.fd = inherited;
 		listener->kept = true;
+		r = socket_lock(&listener->socket.lock_fd, path, "socket", why);
+		if (r == -EADDRINUSE)
+			return r; /* else its folder is not ours: no matter */
 	}
 	/* Whoever came may be gone again. */
 	if (fcntl(listener->socket.fd, F_SETFL, O_NONBLOCK))

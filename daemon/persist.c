@@ -28,7 +28,7 @@
 #include "daemon/spec.h"
 #include "proto/barrier.h"
 
-struct persist_module persist;
+struct persist_module persist = { .lock_fd = -1 };
 
 void persist_outcome(struct outcome *out, uint64_t space, const char *name)
 {

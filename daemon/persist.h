@@ -33,6 +33,12 @@ struct persist {
 	char fault[512]; /* of the last try, or "" */
 };
 
+/*
+ * Keeps other daemons off STATE-DIR while this one lives. Return: 0, also where
+ * it cannot be locked at all; -EBUSY, with @why: another one has it.
+ */
+int persist_lock(const char **why);
+
 /* Reads the folder, restores if eager, starts the timer. After adopting. */
 void persist_start(void);
 

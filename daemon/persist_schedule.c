@@ -16,6 +16,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -125,6 +126,36 @@ static void make_root(void)
 			    persist.root, strerror(errno));
 	else
 		persist.usable = true;
+}
+
+int persist_lock(const char **why)
+{
+	const char *state = treekvd.config->state_dir;
+	static char text[512];
+	int r;
+
+	if (mkdir(state, 0755) && errno != EEXIST)
+		return 0; /* make_root() says so */
+	persist.lock_fd = open(state, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (persist.lock_fd < 0 || !flock(persist.lock_fd, LOCK_EX | LOCK_NB))
+		return 0;
+	r = errno;
+	close(persist.lock_fd);
+	persist.lock_fd = -1;
+	if (r == EWOULDBLOCK) {
+		snprintf(text, sizeof(text),
+			 "another treekvd keeps its snapshots in %s, or is "
+			 "still writing them; wait for it to stop, or give "
+			 "another folder (--state-dir)",
+			 state);
+		*why = text;
+		return -EBUSY;
+	}
+	log_warning("snapshots are not locked",
+		    "path=\"%s\" error=\"%s\" way_out=\"start no other "
+		    "daemon with this --state-dir\"",
+		    state, strerror(r));
+	return 0;
 }
 
 static void restore_all(void)
@@ -254,5 +285,7 @@ void persist_exit(void)
 {
 	disk_exit();
 	free(persist.root);
-	persist = (struct persist_module){ 0 };
+	if (persist.lock_fd >= 0)
+		close(persist.lock_fd);
+	persist = (struct persist_module){ .lock_fd = -1 };
 }

@@ -187,6 +187,15 @@ static int bind_and_listen(int fd, const struct sockaddr_un *address,
 	return 0;
 }
 
+int socket_lock(int *ret, const char *path, const char *option,
+		const char **why)
+{
+	struct sockaddr_un address;
+	int r = address_init(&address, path, option, why);
+
+	return r ? r : take_lock(ret, &address, option, why);
+}
+
 int socket_listen(struct socket *ret, const char *path, const char *option,
 		  const char **why)
 {

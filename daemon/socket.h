@@ -19,4 +19,13 @@ struct socket {
 int socket_listen(struct socket *ret, const char *path, const char *option,
 		  const char **why);
 
+/**
+ * socket_lock - keep other daemons off a path whose socket is ours already
+ * @ret: set to the lock, which lasts as long as it is open
+ *
+ * Return: 0; -EADDRINUSE another daemon is there; or a negative errno.
+ */
+int socket_lock(int *ret, const char *path, const char *option,
+		const char **why);
+
 #endif /* TREEKVD_SOCKET_H */

@@ -137,6 +137,8 @@ static int start(const struct config *config, const char **why)
 
 	if (!r)
 		r = listen_on(config->socket, why);
+	if (!r)
+		r = persist_lock(why);
 	if (r)
 		return r;
 	http_start(&treekvd);
@@ -179,6 +181,7 @@ not_started:
 	http_stop();
 	treekvd.listener = listener_free(treekvd.listener);
 	stop_workers();
+	persist_exit();
 	loop_exit(&treekvd.loop);
 no_loop:
 	prefixes_exit(&treekvd.prefixes);

@@ -41,6 +41,9 @@ sum_up()
 		{ [ "$2" -ne 77 ] || [ "$skip" -eq 0 ]; }; then
 		bad=1
 		echo "exit status $2 (124: after $limit s)" >>"$output"
+	elif grep -qE '^[^ ]+\.sh: [0-9]+: .*: not found$' "$output"; then
+		bad=1
+		echo "a command of the test was not found" >>"$output"
 	elif [ $((good + bad + skip)) -eq 0 ]; then
 		bad=1
 		echo "tested nothing" >>"$output"

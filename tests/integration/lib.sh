@@ -69,6 +69,19 @@ says()
 	fi
 }
 
+# refused NAME WORDS COMMAND...: the command fails and says these words
+refused()
+{
+	what=$1
+	words=$2
+	shift 2
+	if "$@" >"$dir/out" 2>"$dir/err" </dev/null; then
+		not_ok "$what" "$dir/out"
+	else
+		says "$what" "$dir/err" "$words"
+	fi
+}
+
 # wait_for COMMAND...: runs it again until it succeeds
 wait_for()
 {

@@ -40,19 +40,6 @@ let_go()
 	status=$?
 }
 
-# refused NAME WORDS COMMAND...: the command fails and says these words
-refused()
-{
-	what=$1
-	words=$2
-	shift 2
-	if "$@" >"$dir/out" 2>"$dir/err" </dev/null; then
-		not_ok "$what" "$dir/out"
-	else
-		says "$what" "$dir/err" "$words"
-	fi
-}
-
 has_field()
 {
 	[ "$(field "$1" "$2")" = "$3" ]
@@ -72,6 +59,10 @@ test_second_daemon()
 		"another treekvd listens on $TREEKV_SOCKET (pid $daemon); stop it or give another path (--socket)" \
 		"$treekvd" --config "$dir/empty.conf" \
 		--socket "$TREEKV_SOCKET" --state-dir "$dir/state2"
+	refused "one on another socket, with the same snapshots, is refused" \
+		"another treekvd keeps its snapshots in $dir/state, or is still writing them; wait for it to stop, or give another folder (--state-dir)" \
+		"$treekvd" --config "$dir/empty.conf" \
+		--socket "$dir/second.sock" --state-dir "$dir/state"
 	check "the first one serves on" "$treekvctl" status
 }
 

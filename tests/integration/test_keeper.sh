@@ -55,6 +55,20 @@ test_kills()
 	check "every row is there" "$writer" --cache busy --attach --steps 10
 }
 
+# Its socket is inherited: the one who listened there first is dead.
+test_second_daemon()
+{
+	refused "a second daemon is refused by one that was restarted" \
+		"another treekvd listens or is about to listen on $TREEKV_SOCKET; stop it or give another path (--socket)" \
+		"$treekvd" --config "$dir/empty.conf" \
+		--socket "$TREEKV_SOCKET" --state-dir "$dir/state2"
+	refused "and one with its snapshots" \
+		"another treekvd keeps its snapshots in $dir/state, or is still writing them; wait for it to stop, or give another folder (--state-dir)" \
+		"$treekvd" --config "$dir/empty.conf" \
+		--socket "$dir/second.sock" --state-dir "$dir/state"
+	check "it serves on" "$treekvctl" status
+}
+
 test_first_peers()
 {
 	check "whoever comes first to a successor is answered" \
@@ -122,6 +136,7 @@ test_end()
 
 start_daemon --keeper --snapshot-on-stop no
 test_kills
+test_second_daemon
 test_configuration
 test_end
 start_daemon --keeper --snapshot-on-stop no

@@ -233,7 +233,7 @@ test_in_the_way()
 	first_log=$log
 	log=$dir/log2
 	TREEKV_SOCKET=$dir/second.sock
-	start_daemon --metrics "$at"
+	start_daemon --metrics "$at" --state-dir "$dir/state2"
 	says "a second daemon's metrics are refused, it serves all the same" \
 		"$log" "another treekvd listens on $at (pid $first); stop it or give another path (--metrics)"
 	stop_daemon
