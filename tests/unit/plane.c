@@ -488,7 +488,7 @@ __attribute__((noreturn)) static int live(void *arg)
 	prctl(PR_SET_PDEATHSIG, SIGKILL); /* forgotten with the uid */
 	__atomic_store_n(&errand->told, 1, __ATOMIC_RELEASE);
 	for (;;)
-		syscall(SYS_pause);
+		pause();
 }
 
 int plane_connect_from(pid_t *process, uid_t uid)
