@@ -46,7 +46,8 @@ for way in "Nehalem default" "Haswell arch_x86_64_v3"; do
 	# shellcheck disable=SC2086 # two words
 	{
 		path $way test_policy least
-		path $way test_scores cache_add_scores widen order16_shift
+		path $way test_lockstep order16_shift order32_shift
+		path $way test_scores cache_add_scores widen
 	}
 done
 exit $failed
