@@ -37,9 +37,12 @@ unpack_packages()
 	rm -rf "$apt" "$root" "$root.new"
 	mkdir -p "$apt/lists/partial" "$apt/archives/partial" "$root.new"
 	: >"$apt/status"
-	arm64_apt update
 	# shellcheck disable=SC2086 # a list of words
-	arm64_apt install -y --no-install-recommends --download-only $packages
+	arm64_apt update && arm64_apt install -y --no-install-recommends \
+		--download-only $packages || {
+		echo "skip - unit tests for aarch64: no arm64 packages of Debian's"
+		exit 77
+	}
 	for package in "$apt"/archives/*.deb; do
 		dpkg-deb -x "$package" "$root.new"
 	done
