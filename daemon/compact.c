@@ -98,7 +98,7 @@ void compact_format_orders(struct shm_index *index)
 			struct order o = order_of(buffer, layer, h);
 
 			order_init(&o, layer->slots, index->spec.entry_size);
-			walks_of(index, buffer, l)[h] = 1;
+			shm_store32_relaxed(&walks_of(index, buffer, l)[h], 1);
 		}
 	}
 }
@@ -151,8 +151,8 @@ int compact_resume(struct shm_index *index, uint64_t generation,
 
 		if (level[l].n_live > shm_room(&index->spec, layer->budget))
 			return -EBADMSG;
-		level[l].budget = layer->budget;
-		level[l].capacity = layer->capacity;
+		shm_store32_relaxed(&level[l].budget, layer->budget);
+		shm_store32_relaxed(&level[l].capacity, layer->capacity);
 		level[l].parent_capacity = layer->parent_capacity;
 		for (uint32_t h = 0; !r && h < index->spec.kv_heads; h++) {
 			struct order o = order_of(buffer, layer, h);

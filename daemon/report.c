@@ -57,7 +57,7 @@ static void info_words(Treekv__CacheInfo *m, const struct cache *cache)
 	m->compactions = shm_load_relaxed(&index->compactions);
 	m->evictions = shm_load_relaxed(&index->evictions);
 	m->last_used = shm_load_relaxed(&index->last_used);
-	m->created = index->created;
+	m->created = shm_load_relaxed(&index->created);
 }
 
 static bool may_know(const struct conn *conn, const struct access_what *what)

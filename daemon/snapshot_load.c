@@ -76,6 +76,17 @@ static int check_used(const void *order, const struct shm_spec *spec,
 	return 0;
 }
 
+/* As all that treekvctl shows of a cache, also of one that is being restored. */
+static void place_walks(const struct snapshot_job *job, uint32_t *walks)
+{
+	const struct shm_spec *spec = &job->info->header.spec;
+	const uint32_t *from =
+		(const void *)job->state.shape.memory[SNAPSHOT_WALKS];
+
+	for (size_t i = 0; i < (size_t)spec->layers * spec->kv_heads; i++)
+		shm_store32_relaxed(&walks[i], from[i]);
+}
+
 static int place_orders(struct snapshot_job *job)
 {
 	const struct snapshot_header *header = &job->info->header;
@@ -91,7 +102,7 @@ static int place_orders(struct snapshot_job *job)
 		const struct shm_layer *layer = &job->state.shape.layers[l];
 		size_t size = (size_t)layer->capacity * spec->entry_size;
 
-		level[l].n_live = at->n_live;
+		shm_store32_relaxed(&level[l].n_live, at->n_live);
 		for (uint32_t h = 0; h < spec->kv_heads; h++, from += size) {
 			memcpy(buffer + layer->order + h * layer->order_stride,
 			       from, size);
@@ -99,9 +110,7 @@ static int place_orders(struct snapshot_job *job)
 				r = -EBADMSG;
 		}
 	}
-	memcpy(buffer + job->cache->index->walk,
-	       job->state.shape.memory[SNAPSHOT_WALKS],
-	       (size_t)spec->layers * spec->kv_heads * sizeof(uint32_t));
+	place_walks(job, (void *)(buffer + job->cache->index->walk));
 	return r;
 }
 
@@ -137,7 +146,7 @@ static void place_words(struct snapshot_job *job)
 			    index->flags | (header->flags & SNAPSHOT_FLAGS &
 					    ~(uint32_t)SHM_CACHE_FROZEN));
 	shm_store_relaxed(&index->ttl, header->ttl);
-	index->created = header->created;
+	shm_store_relaxed(&index->created, header->created);
 	shm_store_relaxed(&index->last_used, header->last_used);
 	shm_store_relaxed(&index->compactions, header->compactions);
 	shm_store_relaxed(&index->evictions, header->evictions);
