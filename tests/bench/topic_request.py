@@ -1,6 +1,9 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """Round trips, attaching, creating: what a client waits for."""
 
+import contextlib
+import os
+
 from setting import Topic
 
 ATTACH_HUGE = 300  # 256 MiB to attach to, and as much without a daemon
@@ -16,8 +19,23 @@ def measure_lookup(setting):
         return setting.program("lookup", daemon.socket, redis or "")
 
 
+@contextlib.contextmanager
+def apart(daemon):
+    """A processor for its control thread, the others for what runs here."""
+    all_of_them = os.sched_getaffinity(0)
+    one = max(all_of_them)
+    if len(all_of_them) > 1:
+        os.sched_setaffinity(daemon.pid, {one})
+        os.sched_setaffinity(0, all_of_them - {one})
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, all_of_them)
+
+
 def measure_awake(setting):
-    with setting.daemon("never", "--busy-poll", "200") as daemon:
+    with setting.daemon("never", "--busy-poll", "200") as daemon, \
+            apart(daemon):
         rows = setting.program("lookup", daemon.socket)
     row = rows["lookup.whole"]
     alone = {"ours": row["ours"], "theirs": []}
