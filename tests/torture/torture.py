@@ -53,8 +53,11 @@ REFUSALS = {
     "creations met": re.compile("cache \\S+ is being created"),
     **owners.REFUSALS,
 }
-INTRUDER = re.compile("is being written by process|is being broken|"
-                      "is being created|there is no cache")
+# Its writer may have ended by now, who need not have been of the same user.
+INTRUDER = re.compile("|".join(
+    ["is being written by process|is being broken|is being created|"
+     "there is no cache",
+     *(text.pattern for text in owners.REFUSALS.values())]))
 # Of a cache with a hole in it.
 SPOILT = re.compile("is quarantined|has not made room|"
                     "left a tail that no order")
