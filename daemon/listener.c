@@ -236,6 +236,13 @@ static struct listener *release(struct listener *listener)
 	return NULL;
 }
 
+/* The manager's folder, where only the manager listens. */
+static bool is_elsewhere(int error)
+{
+	return error == -EACCES || error == -EPERM || error == -EROFS ||
+	       error == -ENOENT;
+}
+
 static int listener_init(struct listener *listener, const char *path,
 			 int inherited, const char **why)
 {
@@ -262,8 +269,8 @@ static int listener_init(struct listener *listener, const char *path,
 		listener->socket.fd = inherited;
 		listener->kept = true;
 		r = socket_lock(&listener->socket.lock_fd, path, "socket", why);
-		if (r == -EADDRINUSE)
-			return r; /* else its folder is not ours: no matter */
+		if (r && !is_elsewhere(r))
+			return r;
 	}
 	/* Whoever came may be gone again. */
 	if (fcntl(listener->socket.fd, F_SETFL, O_NONBLOCK))

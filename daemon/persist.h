@@ -35,7 +35,8 @@ struct persist {
 
 /*
  * Keeps other daemons off STATE-DIR while this one lives. Return: 0, also where
- * it cannot be locked at all; -EBUSY, with @why: another one has it.
+ * its file system has no locks, or it cannot be had and there are no snapshots;
+ * a negative errno, with @why: -EWOULDBLOCK another one has it.
  */
 int persist_lock(const char **why);
 

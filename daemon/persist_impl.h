@@ -34,7 +34,7 @@ struct waiter {
 struct persist_module {
 	char *root; /* STATE-DIR/snapshots */
 	bool usable; /* it could be made */
-	int lock_fd; /* STATE-DIR, which no other daemon has meanwhile; or -1 */
+	int lock_fd; /* STATE-DIR, which no other daemon has; or < 0 */
 	bool stopping; /* the last snapshots: at no rate */
 	unsigned int jobs; /* caches with something under way */
 	uint64_t ended; /* jobs so far */

@@ -99,62 +99,79 @@ void persist_reload(void)
 		timer_arm();
 }
 
-static int sync_folder(const char *path)
+static int prepare_root(void)
 {
-	int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	int r = fd < 0 ? -1 : fsync(fd);
-
-	if (fd >= 0)
-		close(fd);
-	return r;
+	if (persist.lock_fd < 0)
+		return persist.lock_fd;
+	if ((mkdir(persist.root, 0700) && errno != EEXIST) ||
+	    fsync(persist.lock_fd) || access(persist.root, R_OK | W_OK | X_OK))
+		return -errno;
+	return 0;
 }
 
 static void make_root(void)
 {
-	const char *state = treekvd.config->state_dir;
+	int r;
 
-	if (asprintf(&persist.root, "%s/snapshots", state) < 0) {
+	if (asprintf(&persist.root, "%s/snapshots", treekvd.config->state_dir) <
+	    0) {
 		persist.root = NULL;
 		return;
 	}
-	if ((mkdir(state, 0755) && errno != EEXIST) ||
-	    (mkdir(persist.root, 0700) && errno != EEXIST) ||
-	    sync_folder(state) || access(persist.root, R_OK | W_OK | X_OK))
+	r = prepare_root();
+	persist.usable = !r;
+	if (r)
 		log_warning("no place for snapshots",
 			    "path=\"%s\" error=\"%s\" way_out=\"make it, or "
 			    "give --state-dir\"",
-			    persist.root, strerror(errno));
-	else
-		persist.usable = true;
+			    persist.root, strerror(-r));
 }
 
-int persist_lock(const char **why)
+static int open_state(void)
+{
+	const int flags = O_RDONLY | O_DIRECTORY | O_CLOEXEC;
+	const char *state = treekvd.config->state_dir;
+	int fd = open(state, flags);
+
+	if (fd < 0 && errno == ENOENT && !mkdir(state, 0755))
+		fd = open(state, flags);
+	return fd < 0 ? -errno : fd;
+}
+
+static int not_locked(const char **why, int error)
 {
 	const char *state = treekvd.config->state_dir;
 	static char text[512];
-	int r;
 
-	if (mkdir(state, 0755) && errno != EEXIST)
-		return 0; /* make_root() says so */
-	persist.lock_fd = open(state, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	if (persist.lock_fd < 0 || !flock(persist.lock_fd, LOCK_EX | LOCK_NB))
-		return 0;
-	r = errno;
-	close(persist.lock_fd);
-	persist.lock_fd = -1;
-	if (r == EWOULDBLOCK) {
+	if (error == -EWOULDBLOCK)
 		snprintf(text, sizeof(text),
 			 "another treekvd keeps its snapshots in %s, or is "
 			 "still writing them; wait for it to stop, or give "
 			 "another folder (--state-dir)",
 			 state);
-		*why = text;
-		return -EBUSY;
-	}
+	else
+		snprintf(text, sizeof(text), "cannot open %s: %s", state,
+			 strerror(-error));
+	*why = text;
+	return error;
+}
+
+int persist_lock(const char **why)
+{
+	int fd = open_state(), r;
+
+	persist.lock_fd = fd;
+	if (fd == -EMFILE || fd == -ENFILE || fd == -ENOMEM)
+		return not_locked(why, fd);
+	if (fd < 0 || !flock(fd, LOCK_EX | LOCK_NB))
+		return 0;
+	r = -errno;
+	if (r == -EWOULDBLOCK)
+		return not_locked(why, r);
 	log_warning("snapshots are not locked",
 		    "path=\"%s\" error=\"%s\" way_out=\"start no other "
 		    "daemon with this --state-dir\"",
-		    state, strerror(r));
+		    treekvd.config->state_dir, strerror(-r));
 	return 0;
 }
 
