@@ -555,7 +555,7 @@ clean: ## remove what was built
 
 help: ## this list
 	@printf 'Targets (V=1 shows commands, O=DIR builds elsewhere):\n'
-	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/  \1\t\2/p' Makefile | \
+	@sed -n 's/^\([a-z0-9-]*\):[^#]*## \(.*\)/  \1\t\2/p' Makefile | \
 		expand -t 16
 
 FORCE:
