@@ -20,10 +20,9 @@ memcheck="valgrind --quiet --error-exitcode=9 --leak-check=full
 if [ $# -eq 0 ]; then
 	echo "skip - unit/test_sandbox: its filter refuses valgrind's own calls"
 	echo "skip - unit/test_faults: its clients are made by clone(2)"
-	echo "skip - unit/test_client_faults: its alarm goes off under valgrind"
 	for program in "$O"/tests/test_*; do
 		case $program in
-		*/test_sandbox | */test_faults | */test_client_faults | *.[od]) ;;
+		*/test_sandbox | */test_faults | *.[od]) ;;
 		*) set -- "$@" "unit/${program##*/}" ;;
 		esac
 	done
